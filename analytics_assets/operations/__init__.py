@@ -1,0 +1,1 @@
+"""Running the project: retention, restore, freshness, and Dagster's own storage."""

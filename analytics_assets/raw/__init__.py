@@ -1,0 +1,1 @@
+"""Verbatim response pages: how they come in, and what is set aside."""

@@ -1,0 +1,87 @@
+"""Settings of the deployment, from the environment. Reading them touches neither a database nor the network."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names the variable, its value and what is expected."""
+
+
+def _start_date(variable: str, default_days: int) -> date:
+    """A date (2010-12-01) or a number of days back from today, UTC."""
+    text = os.environ.get(variable, "").strip() or str(default_days)
+    if text.isdigit():
+        days = int(text)
+        if not 1 <= days <= 36_500:
+            raise SettingError(f"{variable}={text}: days back must be 1 to 36500")
+        return datetime.now(UTC).date() - timedelta(days=days)
+    try:
+        start = date.fromisoformat(text)
+    except ValueError:
+        raise SettingError(f"{variable}={text}: expected a date such as 2010-12-01, or days back such as 31") from None
+    if not date(1990, 1, 1) <= start <= datetime.now(UTC).date():
+        raise SettingError(f"{variable}={text}: expected a date from 1990-01-01 to today")
+    return start
+
+
+def _days(variable: str, default: int) -> int:
+    text = os.environ.get(variable, "").strip() or str(default)
+    if not text.isdigit() or not 1 <= int(text) <= 36_500:
+        raise SettingError(f"{variable}={text}: expected a number of days from 1 to 36500")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says.
+
+    Attributes:
+        home: folder for what the project keeps on disk: the embedded server, Dagster's logs.
+        database_url: analytics database, or None for the embedded server.
+        dagster_database_url: Dagster's own storage, or None for schema ``dagster`` of the analytics database.
+        hourly_start, daily_start: first day (UTC) of the hourly and the daily partitions.
+        keep_raw_days, keep_hourly_days, keep_daily_days: retention in days; hourly and daily data is never dropped
+            from ``hourly_start`` and ``daily_start`` on, however short the retention.
+    """
+
+    home: Path
+    database_url: str | None
+    dagster_database_url: str | None
+    hourly_start: date
+    daily_start: date
+    keep_raw_days: int
+    keep_hourly_days: int
+    keep_daily_days: int
+
+    @staticmethod
+    def load() -> Settings:
+        """Reads the environment. Raises SettingError."""
+        return Settings(
+            home=Path(os.environ.get("ANALYTICS_HOME", "").strip() or PROJECT_ROOT / ".analytics").expanduser().resolve(),
+            database_url=os.environ.get("DATABASE_URL", "").strip() or None,
+            dagster_database_url=os.environ.get("DAGSTER_DATABASE_URL", "").strip() or None,
+            hourly_start=_start_date("ANALYTICS_HOURLY_START", 31),
+            daily_start=_start_date("ANALYTICS_DAILY_START", 400),
+            keep_raw_days=_days("ANALYTICS_KEEP_RAW_DAYS", 30),
+            keep_hourly_days=_days("ANALYTICS_KEEP_HOURLY_DAYS", 31),
+            keep_daily_days=_days("ANALYTICS_KEEP_DAILY_DAYS", 400),
+        )
+
+    def keep_hourly_from(self) -> datetime:
+        """Hours before this instant (UTC) are past their retention."""
+        return datetime.combine(
+            min(self.hourly_start, datetime.now(UTC).date() - timedelta(days=self.keep_hourly_days)),
+            datetime.min.time(),
+            UTC,
+        )
+
+    def keep_daily_from(self) -> date:
+        """Days before this date are past their retention."""
+        return min(self.daily_start, datetime.now(UTC).date() - timedelta(days=self.keep_daily_days))

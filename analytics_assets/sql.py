@@ -1,0 +1,25 @@
+"""The project's SQL files: where they lie, their text, their version."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+_PACKAGED = Path(__file__).resolve().parent / "_sql"
+SQL_ROOT = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parent.parent / "sql"
+
+
+@cache
+def query(name: str) -> str:
+    """Text of sql/queries/NAME.sql. Parameters are psycopg's, ``%(name)s``; the text is never put together."""
+    return (SQL_ROOT / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def version_of(*files: str) -> str:
+    """Twelve hex digits over the text of SQL files (relative to sql/): the code_version of the asset that runs them."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(name.encode())
+        digest.update((SQL_ROOT / name).read_bytes())
+    return digest.hexdigest()[:12]

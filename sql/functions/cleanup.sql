@@ -1,0 +1,123 @@
+-- The end of retention: whole partitions are dropped, never rows deleted, and never a partition that a later layer has
+-- not taken in. Each function returns every partition that is past its time, and why it stays where it does.
+
+create or replace function private.drop_partition(child text) returns void
+language plpgsql set search_path = '' set lock_timeout = '5s' as $$
+begin
+    execute format('drop table partitions.%I', child);
+end $$;
+
+create or replace function public.cleanup_old_hourly_aggregates(keep_from timestamptz)
+returns table (partition text, dropped boolean, reason text)
+language plpgsql set search_path = '' set timezone = 'UTC' as $$
+declare
+    part record;
+    open_days bigint;
+    example text;
+begin
+    for part in select * from private.list_partitions('hourly_facts') l where l.period_end <= keep_from loop
+        partition := part.child;
+        -- A day is taken in when it is done, and waits for nothing that changed in these hours.
+        execute format($q$
+            select count(*), min(o.slug || ' ' || d.date)
+            from (
+                select distinct h.organization_id, (h."timestamp" at time zone g.time_zone)::date as date
+                from partitions.%I h join public.organizations g on g.id = h.organization_id
+            ) d
+            join public.organizations o on o.id = d.organization_id
+            left join public.partition_ledger l
+                on l.organization_id = d.organization_id and l.asset = 'daily_aggregates'
+               and l.bucket = d.date::timestamp at time zone 'UTC'
+            where l.status is distinct from 'done' $q$, part.child)
+        into open_days, example;
+        dropped := open_days = 0;
+        if dropped then
+            perform private.drop_partition(part.child);
+            -- Without these marks a later run of the day would take missing hours for empty ones.
+            delete from public.partition_ledger l
+            where l.asset = 'hourly_aggregates' and l.bucket >= part.period_start and l.bucket < part.period_end;
+            reason := null;
+        else
+            reason := format('%s days are not rolled up, e.g. %s', open_days, example);
+        end if;
+        return next;
+    end loop;
+end $$;
+
+create or replace function public.cleanup_old_daily_aggregates(keep_from date)
+returns table (partition text, dropped boolean, reason text)
+language plpgsql set search_path = '' set timezone = 'UTC' as $$
+declare
+    part record;
+begin
+    for part in select * from private.list_partitions('daily_facts') l
+                where l.period_end <= keep_from::timestamp at time zone 'UTC' loop
+        partition := part.child;
+        dropped := true;
+        perform private.drop_partition(part.child);
+        delete from public.partition_ledger l
+        where l.asset = 'daily_aggregates' and l.bucket >= part.period_start and l.bucket < part.period_end;
+        return next;
+    end loop;
+end $$;
+
+create or replace function public.cleanup_old_raw_data_backup(keep_from timestamptz)
+returns table (partition text, dropped boolean, reason text)
+language plpgsql set search_path = '' set timezone = 'UTC' as $$
+declare
+    part record;
+    open_pages bigint;
+    example text;
+begin
+    for part in select * from private.list_partitions('raw_data_backup') l where l.period_end <= keep_from loop
+        partition := part.child;
+        execute format($q$
+            select count(*), min(coalesce(o.slug, p.organization_id::text) || ' ' || p.source || ' ' || p.stream)
+            from partitions.%I p left join public.organizations o on o.id = p.organization_id
+            where not p.processed $q$, part.child)
+        into open_pages, example;
+        dropped := open_pages = 0;
+        if dropped then
+            execute format($q$
+                delete from public.raw_page_digests d using partitions.%I p
+                where d.organization_id = p.organization_id and d.data_source_id = p.data_source_id
+                  and d.stream = p.stream and d.content_sha256 = p.content_sha256 $q$, part.child);
+            perform private.drop_partition(part.child);
+            reason := null;
+        else
+            reason := format('%s pages are not processed, e.g. of %s', open_pages, example);
+        end if;
+        return next;
+    end loop;
+end $$;
+
+-- The plan's forms, with the retention that the project ships with.
+create or replace function public.cleanup_old_hourly_aggregates() returns void
+language plpgsql set search_path = '' as $$
+declare
+    part record;
+begin
+    for part in select * from public.cleanup_old_hourly_aggregates(now() - interval '31 days') loop
+        raise notice 'hourly_aggregates: %', part.partition || coalesce(' stays: ' || part.reason, ' dropped');
+    end loop;
+end $$;
+
+create or replace function public.cleanup_old_daily_aggregates() returns void
+language plpgsql set search_path = '' as $$
+declare
+    part record;
+begin
+    for part in select * from public.cleanup_old_daily_aggregates(current_date - 400) loop
+        raise notice 'daily_aggregates: % dropped', part.partition;
+    end loop;
+end $$;
+
+create or replace function public.cleanup_old_raw_data_backup() returns void
+language plpgsql set search_path = '' as $$
+declare
+    part record;
+begin
+    for part in select * from public.cleanup_old_raw_data_backup(now() - interval '30 days') loop
+        raise notice 'raw_data_backup: %', part.partition || coalesce(' stays: ' || part.reason, ' dropped');
+    end loop;
+end $$;

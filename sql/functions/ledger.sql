@@ -1,0 +1,75 @@
+-- The partition ledger: locks, marks, closing of buckets.
+
+-- Takes the transaction's turn for these organisations: two computations of one kind over one organisation run one
+-- after the other, so that the later one never overwrites with an older reading. 64 slots, taken in order: no deadlock,
+-- no limit by the number of organisations. Advisory: nothing is written.
+create or replace function private.lock_organizations(purpose text, organization_ids uuid[]) returns void
+language plpgsql set search_path = '' as $$
+declare
+    slot integer;
+begin
+    for slot in select distinct hashtext(o::text) & 63 from unnest(organization_ids) o order by 1 loop
+        perform pg_advisory_xact_lock(hashtext('analytics.' || purpose), slot);
+    end loop;
+end $$;
+
+-- Marks buckets whose input changed. Pairs (organization_ids[i], buckets[i]); duplicates are one mark.
+-- A bucket that was never computed gets its first row, so that a sensor finds it.
+create or replace function private.mark_stale(asset_name text, organization_ids uuid[], buckets timestamptz[])
+returns bigint
+language plpgsql set search_path = '' as $$
+declare
+    marked bigint;
+begin
+    if coalesce(cardinality(organization_ids), 0) = 0 then
+        return 0;
+    end if;
+    perform private.ensure_partitions('partition_ledger', min(b), max(b) + interval '1 microsecond') from unnest(buckets) b;
+    insert into public.partition_ledger as l (organization_id, asset, bucket, status, next_attempt_at)
+    select distinct k.organization_id, asset_name, k.bucket, 'stale', now()
+    from unnest(organization_ids, buckets) as k (organization_id, bucket)
+    order by 1, 3
+    on conflict (organization_id, asset, bucket) do update
+    set input_version = l.input_version + 1, status = 'stale', error = null, attempts = 0, next_attempt_at = now();
+    get diagnostics marked = row_count;
+    return marked;
+end $$;
+
+-- The buckets of a run that have to be closed in the ledger: never computed, changed since, failed or waiting.
+-- Those that are done at their version are left out: closing them again would write without need.
+create or replace function private.open_buckets(
+    asset_name text, organization_ids uuid[], from_time timestamptz, to_time timestamptz, step interval)
+returns table (organization_id uuid, bucket timestamptz, input_version integer)
+language sql stable set search_path = '' set timezone = 'UTC' as $$
+    select o.organization_id, b.bucket, coalesce(l.input_version, 1)
+    from unnest(organization_ids) as o (organization_id)
+    cross join generate_series(from_time, to_time - interval '1 microsecond', step) as b (bucket)
+    left join public.partition_ledger l
+        on l.organization_id = o.organization_id and l.asset = asset_name and l.bucket = b.bucket
+       and l.bucket >= from_time and l.bucket < to_time
+    where l.status is distinct from 'done' or l.computed_version is distinct from l.input_version
+$$;
+
+-- What the sensor requests: open buckets whose turn has come, oldest first, and their next turn put off
+-- (5 minutes, doubled with each attempt, at most 6 hours), so that one that fails does not come at every tick.
+create or replace function private.claim_open_buckets(
+    asset_names text[], from_time timestamptz, to_time timestamptz, most integer)
+returns table (asset text, organization_id uuid, partition_key text, bucket timestamptz, status text)
+language sql set search_path = '' as $$
+    with due as (
+        select l.organization_id, l.asset, l.bucket, o.partition_key
+        from public.partition_ledger l
+        join public.organizations o on o.id = l.organization_id and o.is_active
+        where l.status <> 'done' and l.next_attempt_at <= now() and l.asset = any (asset_names)
+          and l.bucket >= from_time and l.bucket < to_time
+        order by l.next_attempt_at, l.bucket
+        limit most
+        for update of l skip locked
+    )
+    update public.partition_ledger l
+    set attempts = least(l.attempts + 1, 100),
+        next_attempt_at = now() + least(interval '5 minutes' * power(2, least(l.attempts, 7)), interval '6 hours')
+    from due
+    where l.organization_id = due.organization_id and l.asset = due.asset and l.bucket = due.bucket
+    returning l.asset, l.organization_id, due.partition_key, l.bucket, l.status
+$$;
