@@ -1,7 +1,12 @@
-"""Settings of the deployment, from the environment. Reading them touches neither a database nor the network."""
+"""Settings of the deployment, from the environment. Reading them touches neither a database nor the network.
+
+A few may also stand in ``settings.json`` of the home folder, where `analytics backfill` notes that partitions have to
+reach further back; the environment wins.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -14,9 +19,38 @@ class SettingError(ValueError):
     """A setting that cannot be used; the message names the variable, its value and what is expected."""
 
 
+def home_folder() -> Path:
+    """Folder for what the project keeps on disk."""
+    return Path(os.environ.get("ANALYTICS_HOME", "").strip() or PROJECT_ROOT / ".analytics").expanduser().resolve()
+
+
+def _noted() -> dict[str, str]:
+    file = home_folder() / "settings.json"
+    try:
+        noted = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{file} cannot be read: {error}. Correct or remove it.") from None
+    return {str(name): str(value) for name, value in noted.items()} if isinstance(noted, dict) else {}
+
+
+def note(variable: str, value: str) -> None:
+    """Notes a setting for later calls, unless the environment says it anyway."""
+    file = home_folder() / "settings.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(_noted() | {variable: value}, indent=1), encoding="utf-8")
+    temporary.replace(file)
+
+
+def _text(variable: str, default: object) -> str:
+    return os.environ.get(variable, "").strip() or _noted().get(variable, "") or str(default)
+
+
 def _start_date(variable: str, default_days: int) -> date:
     """A date (2010-12-01) or a number of days back from today, UTC."""
-    text = os.environ.get(variable, "").strip() or str(default_days)
+    text = _text(variable, default_days)
     if text.isdigit():
         days = int(text)
         if not 1 <= days <= 36_500:
@@ -32,7 +66,7 @@ def _start_date(variable: str, default_days: int) -> date:
 
 
 def _days(variable: str, default: int) -> int:
-    text = os.environ.get(variable, "").strip() or str(default)
+    text = _text(variable, default)
     if not text.isdigit() or not 1 <= int(text) <= 36_500:
         raise SettingError(f"{variable}={text}: expected a number of days from 1 to 36500")
     return int(text)
@@ -64,7 +98,7 @@ class Settings:
     def load() -> Settings:
         """Reads the environment. Raises SettingError."""
         return Settings(
-            home=Path(os.environ.get("ANALYTICS_HOME", "").strip() or PROJECT_ROOT / ".analytics").expanduser().resolve(),
+            home=home_folder(),
             database_url=os.environ.get("DATABASE_URL", "").strip() or None,
             dagster_database_url=os.environ.get("DAGSTER_DATABASE_URL", "").strip() or None,
             hourly_start=_start_date("ANALYTICS_HOURLY_START", 31),

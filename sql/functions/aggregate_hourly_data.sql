@@ -1,58 +1,78 @@
 -- hourly_facts from entities and report streams, for all organisations of a run at once.
 --
 -- Writes only rows that differ, so that a rerun with nothing changed writes nothing, not even to the log of the
--- database. Rows, ledger and the marks of the days that depend on them change in one transaction. An hour of an
--- organisation whose orders are broken, or in a currency without a rate, is failed for that organisation alone and
--- keeps the rows that it had. Returns one row an organisation that had work or has a failure.
+-- database: hence arrays instead of temporary tables, whose making alone is logged. Rows, ledger and the marks of the
+-- days that depend on them change in one transaction. An hour of an organisation whose orders are broken, or in a
+-- currency without a rate, is failed for that organisation alone and keeps the rows that it had. Returns one row an
+-- organisation that had work or has a failure.
+--
+-- (Custom plans: how long the arrays are decides between reading a day and looking up an hour. No nested loop: joined
+-- one by one, 24,000 hours took minutes.)
 create or replace function public.aggregate_hourly_data(
     organization_ids uuid[], from_time timestamptz, to_time timestamptz, run_id uuid default null)
 returns table (organization_id uuid, rows_written bigint, rows_deleted bigint, hours bigint, failed_hours bigint, error text)
-language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning as $$
+language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning
+set plan_cache_mode = force_custom_plan set enable_nestloop = off set jit = off as $$
 #variable_conflict use_column
 declare
-    blocked_ids uuid[];
-    clean_ids uuid[];
+    blocked_ids uuid[]; blocked_buckets timestamptz[]; blocked_reasons text[];
+    open_ids uuid[]; open_buckets timestamptz[]; open_versions integer[];
+    -- Per hour that was open, changed or is blocked; version null: neither open nor changed.
+    ids uuid[]; buckets timestamptz[]; versions integer[]; reasons text[];
+    written bigint[]; deleted bigint[]; added bigint[];
+    closed_ids uuid[]; closed_buckets timestamptz[];
 begin
     from_time := date_trunc('hour', from_time);
     perform private.lock_organizations('hourly', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_time - interval '2 days', to_time + interval '2 days');
-    drop table if exists pg_temp.open_hours, pg_temp.blocked_hours, pg_temp.hourly_changes, pg_temp.closed_hours;
 
-    create temp table open_hours on commit drop as
-    select * from private.open_buckets('hourly_aggregates', organization_ids, from_time, to_time, '1 hour');
-    create temp table blocked_hours on commit drop as
-    select * from private.blocked_hours(organization_ids, from_time, to_time);
-    create temp table hourly_changes (organization_id uuid, bucket timestamptz, written bigint, deleted bigint, added bigint)
-        on commit drop;
+    -- Read before the rows are: an hour marked in between keeps a newer version, and stays stale.
+    select array_agg(o.organization_id), array_agg(o.bucket), array_agg(o.input_version)
+    into open_ids, open_buckets, open_versions
+    from private.open_buckets('hourly_aggregates', organization_ids, from_time, to_time, '1 hour') o;
+    select array_agg(b.organization_id), array_agg(b.bucket), array_agg(b.reason)
+    into blocked_ids, blocked_buckets, blocked_reasons
+    from private.blocked_hours(organization_ids, from_time, to_time) b;
 
-    select array_agg(distinct b.organization_id) into blocked_ids from pg_temp.blocked_hours b;
-    if blocked_ids is null then
-        perform private.write_hourly_facts(organization_ids, from_time, to_time, false);
-    else
-        select array_agg(o) into clean_ids from unnest(organization_ids) o where o <> all (blocked_ids);
-        perform private.write_hourly_facts(coalesce(clean_ids, '{}'), from_time, to_time, false);
-        perform private.write_hourly_facts(blocked_ids, from_time, to_time, true);
+    select array_agg(organization_id), array_agg(bucket),
+           array_agg(case when o.input_version is not null or c.written is not null then coalesce(o.input_version, 1) end),
+           array_agg(b.reason), array_agg(coalesce(c.written, 0)), array_agg(coalesce(c.deleted, 0)),
+           array_agg(coalesce(c.added, 0))
+    into ids, buckets, versions, reasons, written, deleted, added
+    from (
+        select * from private.write_hourly_facts(
+            array(select i from unnest(organization_ids) i where i <> all (coalesce(blocked_ids, '{}'))),
+            from_time, to_time, null, null)
+        union all
+        select * from private.write_hourly_facts(
+            array(select distinct i from unnest(blocked_ids) i), from_time, to_time, blocked_ids, blocked_buckets)
+    ) c
+    full join unnest(open_ids, open_buckets, open_versions) o (organization_id, bucket, input_version)
+        using (organization_id, bucket)
+    full join unnest(blocked_ids, blocked_buckets, blocked_reasons) b (organization_id, bucket, reason)
+        using (organization_id, bucket);
+    if ids is null then
+        return;
     end if;
 
-    create temp table closed_hours (organization_id uuid, bucket timestamptz) on commit drop;
-    with written as (
+    with closed as (
         insert into public.partition_ledger as l
             (organization_id, asset, bucket, status, input_version, computed_version, row_count, run_id, computed_at,
              error, next_attempt_at)
-        select k.organization_id, 'hourly_aggregates', k.bucket, case when b.reason is null then 'done' else 'failed' end,
-               coalesce(h.input_version, 1), case when b.reason is null then coalesce(h.input_version, 1) end,
-               greatest(coalesce(c.added, 0), 0), run_id, now(), b.reason,
-               case when b.reason is not null then now() + interval '5 minutes' end
-        from (select organization_id, bucket from pg_temp.open_hours
-              union select organization_id, bucket from pg_temp.hourly_changes) k
-        left join pg_temp.open_hours h using (organization_id, bucket)
-        left join pg_temp.hourly_changes c using (organization_id, bucket)
-        left join pg_temp.blocked_hours b using (organization_id, bucket)
+        select k.organization_id, 'hourly_aggregates', k.bucket, case when k.reason is null then 'done' else 'failed' end,
+               k.input_version, case when k.reason is null then k.input_version end,
+               greatest(coalesce(p.row_count, 0) + k.added, 0), run_id, now(), k.reason,
+               case when k.reason is not null then now() + interval '5 minutes' end
+        from unnest(ids, buckets, versions, reasons, added) k (organization_id, bucket, input_version, reason, added)
+        left join public.partition_ledger p
+            on p.organization_id = k.organization_id and p.asset = 'hourly_aggregates' and p.bucket = k.bucket
+           and p.bucket >= from_time and p.bucket < to_time
+        where k.input_version is not null
         order by k.organization_id, k.bucket
         on conflict (organization_id, asset, bucket) do update set
             status = excluded.status,
             computed_version = case when excluded.status = 'done' then l.input_version else l.computed_version end,
-            row_count = greatest(l.row_count + excluded.row_count, 0), run_id = excluded.run_id,
+            row_count = excluded.row_count, run_id = excluded.run_id,
             computed_at = excluded.computed_at, error = excluded.error,
             attempts = case when excluded.status = 'done' then 0 else l.attempts end,
             next_attempt_at = case when excluded.status = 'failed'
@@ -63,26 +83,23 @@ begin
               and (l.status, l.error) is distinct from (excluded.status, excluded.error)
         returning organization_id, bucket
     )
-    insert into pg_temp.closed_hours select w.organization_id, w.bucket from written w;
+    select array_agg(c.organization_id), array_agg(c.bucket) into closed_ids, closed_buckets from closed c;
 
     -- The days that these hours belong to: of a half-hour zone an hour can touch two.
     perform private.mark_stale('daily_aggregates', array_agg(d.organization_id), array_agg(d.bucket))
     from (
         select distinct k.organization_id, (e.at at time zone g.time_zone)::date::timestamp at time zone 'UTC' as bucket
-        from pg_temp.closed_hours k
+        from unnest(closed_ids, closed_buckets) k (organization_id, bucket)
         join public.organizations g on g.id = k.organization_id
         cross join lateral (values (k.bucket), (k.bucket + interval '59 minutes 59 seconds')) e (at)
     ) d;
 
     return query
-    select k.organization_id, coalesce(sum(c.written), 0)::bigint, coalesce(sum(c.deleted), 0)::bigint,
-           count(*) filter (where b.reason is null), count(b.reason), min(b.reason)
-    from (
-        select organization_id, bucket from pg_temp.closed_hours
-        union select organization_id, bucket from pg_temp.blocked_hours
-    ) k
-    left join pg_temp.hourly_changes c using (organization_id, bucket)
-    left join pg_temp.blocked_hours b using (organization_id, bucket)
+    select k.organization_id, sum(k.written)::bigint, sum(k.deleted)::bigint,
+           count(*) filter (where k.reason is null), count(k.reason), min(k.reason)
+    from unnest(ids, buckets, reasons, written, deleted) k (organization_id, bucket, reason, written, deleted)
+    left join unnest(closed_ids, closed_buckets) c (organization_id, bucket) using (organization_id, bucket)
+    where c.bucket is not null or k.reason is not null
     group by k.organization_id
     order by k.organization_id;
 end $$;
@@ -123,11 +140,15 @@ language sql stable set search_path = '' set timezone = 'UTC' as $$
     group by k.organization_id, k.bucket
 $$;
 
--- Fills pg_temp.hourly_changes. A whole day of many organisations whose partition does not exist yet is built aside,
--- in key order and with its key made at the end, and then attached: half the cost of inserting row by row.
+-- Writes what differs, and returns the hours that it changed; hours named in the blocked arrays stay as they are.
+-- A whole day of many organisations whose partition does not exist yet is built aside, in key order and with its key
+-- made at the end, and then attached: half the cost of inserting row by row.
 create or replace function private.write_hourly_facts(
-    organization_ids uuid[], from_time timestamptz, to_time timestamptz, skip_blocked boolean) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' as $$
+    organization_ids uuid[], from_time timestamptz, to_time timestamptz,
+    blocked_ids uuid[], blocked_buckets timestamptz[])
+returns table (organization_id uuid, bucket timestamptz, written bigint, deleted bigint, added bigint)
+language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
+#variable_conflict use_column
 declare
     day_start timestamptz;
     segment_start timestamptz := from_time;
@@ -135,24 +156,37 @@ begin
     if cardinality(organization_ids) = 0 then
         return;
     end if;
-    if cardinality(organization_ids) >= 50 and not skip_blocked then
+    if cardinality(organization_ids) >= 50 and blocked_ids is null then
         for day_start in
             select g from generate_series(date_trunc('day', from_time), to_time - interval '1 day', interval '1 day') g
             where g >= from_time
         loop
             perform pg_advisory_xact_lock(hashtext('analytics.partitions'), hashtext('hourly_facts'));
             if to_regclass('partitions.' || private.partition_name('hourly_facts', 'day', day_start at time zone 'UTC')) is null then
-                perform private.merge_hourly_facts(organization_ids, segment_start, day_start, false);
+                return query
+                select * from private.merge_hourly_facts(organization_ids, segment_start, day_start, null, null);
                 perform private.build_hourly_day(organization_ids, day_start);
+                -- First by instant, then by hour: a third faster than cutting every row's instant to its hour.
+                return query
+                select h.organization_id, date_trunc('hour', h."timestamp"), sum(h.n)::bigint, 0::bigint, sum(h.n)::bigint
+                from (
+                    select f.organization_id, f."timestamp", count(*) as n
+                    from public.hourly_facts f
+                    where f."timestamp" >= day_start and f."timestamp" < day_start + interval '1 day'
+                    group by 1, 2
+                ) h
+                group by 1, 2;
                 segment_start := day_start + interval '1 day';
             end if;
         end loop;
     end if;
-    perform private.merge_hourly_facts(organization_ids, segment_start, to_time, skip_blocked);
+    return query
+    select * from private.merge_hourly_facts(organization_ids, segment_start, to_time, blocked_ids, blocked_buckets);
 end $$;
 
+-- (No hash aggregate: read along its key the day is grouped without sorting, in 60 % of the time.)
 create or replace function private.build_hourly_day(organization_ids uuid[], day_start timestamptz) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' as $$
+language plpgsql set search_path = '' set timezone = 'UTC' set enable_hashagg = off set jit = off as $$
 declare
     child text := private.partition_name('hourly_facts', 'day', day_start at time zone 'UTC');
 begin
@@ -168,67 +202,81 @@ begin
     execute format('alter table partitions.%I add primary key (organization_id, metric_id, channel_id, "timestamp")
                     with (fillfactor = 100)', child);
     perform private.attach_partition('hourly_facts', child, 'day', day_start at time zone 'UTC');
-    execute format(
-        'insert into pg_temp.hourly_changes
-         select organization_id, date_trunc(''hour'', "timestamp"), count(*), 0, count(*)
-         from partitions.%I group by 1, 2', child);
 end $$;
 
+-- (Both sides of the comparison come in the order of their keys and are merged, see above. work_mem: a young partition
+-- has no statistics, and its side is then sorted.)
 create or replace function private.merge_hourly_facts(
-    organization_ids uuid[], from_time timestamptz, to_time timestamptz, skip_blocked boolean) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' as $$
+    organization_ids uuid[], from_time timestamptz, to_time timestamptz,
+    blocked_ids uuid[], blocked_buckets timestamptz[])
+returns table (organization_id uuid, bucket timestamptz, written bigint, deleted bigint, added bigint)
+language plpgsql set search_path = '' set timezone = 'UTC' set plan_cache_mode = force_custom_plan
+set enable_hashagg = off set work_mem = '128MB' set jit = off as $$
+#variable_conflict use_column
+declare
+    missing_days timestamptz[];
 begin
     if from_time >= to_time then
         return;
     end if;
-    create temp table if not exists hourly_diff (
-        organization_id uuid, metric_id smallint, channel_id smallint, "timestamp" timestamptz, value numeric,
-        is_new boolean) on commit drop;
-    delete from pg_temp.hourly_diff;
-
-    -- value null: the row has vanished at the source.
-    insert into pg_temp.hourly_diff
-    select organization_id, metric_id, channel_id, "timestamp", f.value, e.value is null
-    from (
-        select s.organization_id, s.metric_id, s.channel_id, s."timestamp", s.value
-        from private.hourly_source s
-        where s.organization_id = any (organization_ids) and s."timestamp" >= from_time and s."timestamp" < to_time
-          and (not skip_blocked or not exists (
-              select from pg_temp.blocked_hours b
-              where b.organization_id = s.organization_id and b.bucket = date_trunc('hour', s."timestamp")))
-    ) f
-    full join (
-        select h.organization_id, h.metric_id, h.channel_id, h."timestamp", h.value
-        from public.hourly_facts h
-        where h.organization_id = any (organization_ids) and h."timestamp" >= from_time and h."timestamp" < to_time
-          and (not skip_blocked or not exists (
-              select from pg_temp.blocked_hours b
-              where b.organization_id = h.organization_id and b.bucket = date_trunc('hour', h."timestamp")))
-    ) e using (organization_id, metric_id, channel_id, "timestamp")
-    where f.value is distinct from e.value;
-    if not found then
-        return;
+    -- Before the comparison, which reads the parent and cannot have it altered meanwhile; only days with rows to come.
+    select array_agg(g) into missing_days
+    from generate_series(date_trunc('day', from_time), to_time - interval '1 microsecond', interval '1 day') g
+    where to_regclass('partitions.' || private.partition_name('hourly_facts', 'day', g at time zone 'UTC')) is null;
+    if missing_days is not null then
+        perform private.ensure_partitions('hourly_facts', d.day, d.day + interval '1 microsecond')
+        from (
+            select distinct date_trunc('day', s."timestamp") as day
+            from private.hourly_source s
+            where s.organization_id = any (organization_ids) and s."timestamp" >= from_time and s."timestamp" < to_time
+              and s."timestamp" >= missing_days[1]
+              and s."timestamp" < missing_days[cardinality(missing_days)] + interval '1 day'
+              and (blocked_ids is null or not exists (
+                  select from unnest(blocked_ids, blocked_buckets) b (id, bucket)
+                  where b.id = s.organization_id and b.bucket = date_trunc('hour', s."timestamp")))
+        ) d
+        where d.day = any (missing_days);
     end if;
 
-    perform private.ensure_partitions('hourly_facts', d.day, d.day + interval '1 microsecond')
-    from (select distinct date_trunc('day', "timestamp") as day from pg_temp.hourly_diff order by 1) d;
-    delete from public.hourly_facts h
-    using pg_temp.hourly_diff d
-    where d.value is null and h."timestamp" >= from_time and h."timestamp" < to_time
-      and h.organization_id = d.organization_id and h.metric_id = d.metric_id
-      and h.channel_id = d.channel_id and h."timestamp" = d."timestamp";
-    insert into public.hourly_facts (organization_id, "timestamp", metric_id, channel_id, value)
-    select d.organization_id, d."timestamp", d.metric_id, d.channel_id, d.value
-    from pg_temp.hourly_diff d
-    where d.value is not null
-    order by d.organization_id, d.metric_id, d.channel_id, d."timestamp"
-    on conflict (organization_id, metric_id, channel_id, "timestamp")
-        do update set value = excluded.value, updated_at = now();
-
-    insert into pg_temp.hourly_changes
+    return query
+    with diff as materialized (
+        -- value null: the row has vanished at the source.
+        select organization_id, metric_id, channel_id, "timestamp", f.value, e.value is null as is_new
+        from (
+            select s.organization_id, s.metric_id, s.channel_id, s."timestamp", s.value
+            from private.hourly_source s
+            where s.organization_id = any (organization_ids) and s."timestamp" >= from_time and s."timestamp" < to_time
+              and (blocked_ids is null or not exists (
+                  select from unnest(blocked_ids, blocked_buckets) b (id, bucket)
+                  where b.id = s.organization_id and b.bucket = date_trunc('hour', s."timestamp")))
+        ) f
+        full join (
+            select h.organization_id, h.metric_id, h.channel_id, h."timestamp", h.value
+            from public.hourly_facts h
+            where h.organization_id = any (organization_ids) and h."timestamp" >= from_time and h."timestamp" < to_time
+              and (blocked_ids is null or not exists (
+                  select from unnest(blocked_ids, blocked_buckets) b (id, bucket)
+                  where b.id = h.organization_id and b.bucket = date_trunc('hour', h."timestamp")))
+        ) e using (organization_id, metric_id, channel_id, "timestamp")
+        where f.value is distinct from e.value
+    ), vanished as (
+        delete from public.hourly_facts h
+        using diff d
+        where d.value is null and h."timestamp" >= from_time and h."timestamp" < to_time
+          and h.organization_id = d.organization_id and h.metric_id = d.metric_id
+          and h.channel_id = d.channel_id and h."timestamp" = d."timestamp"
+    ), stored as (
+        insert into public.hourly_facts (organization_id, "timestamp", metric_id, channel_id, value)
+        select d.organization_id, d."timestamp", d.metric_id, d.channel_id, d.value
+        from diff d
+        where d.value is not null
+        order by d.organization_id, d.metric_id, d.channel_id, d."timestamp"
+        on conflict (organization_id, metric_id, channel_id, "timestamp")
+            do update set value = excluded.value, updated_at = now()
+    )
     select d.organization_id, date_trunc('hour', d."timestamp"),
            count(d.value), count(*) - count(d.value), count(*) filter (where d.is_new) - (count(*) - count(d.value))
-    from pg_temp.hourly_diff d
+    from diff d
     group by 1, 2;
 end $$;
 

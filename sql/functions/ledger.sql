@@ -37,10 +37,11 @@ end $$;
 
 -- The buckets of a run that have to be closed in the ledger: never computed, changed since, failed or waiting.
 -- Those that are done at their version are left out: closing them again would write without need.
+-- (No nested loop: see private.blocked_days.)
 create or replace function private.open_buckets(
     asset_name text, organization_ids uuid[], from_time timestamptz, to_time timestamptz, step interval)
 returns table (organization_id uuid, bucket timestamptz, input_version integer)
-language sql stable set search_path = '' set timezone = 'UTC' as $$
+language sql stable set search_path = '' set timezone = 'UTC' set enable_nestloop = off set jit = off as $$
     select o.organization_id, b.bucket, coalesce(l.input_version, 1)
     from unnest(organization_ids) as o (organization_id)
     cross join generate_series(from_time, to_time - interval '1 microsecond', step) as b (bucket)
@@ -73,3 +74,27 @@ language sql set search_path = '' as $$
     where l.organization_id = due.organization_id and l.asset = due.asset and l.bucket = due.bucket
     returning l.asset, l.organization_id, due.partition_key, l.bucket, l.status
 $$;
+
+-- Hours of active organisations that no tick has computed (the daemon was down, the organisation is new), from the
+-- later of from_time and the organisation's first hour on: they become stale, so that a sensor requests them.
+create or replace function private.mark_missing_hours(asset_names text[], from_time timestamptz, to_time timestamptz)
+returns bigint
+language plpgsql set search_path = '' set timezone = 'UTC' set enable_nestloop = off set jit = off as $$
+declare
+    marked bigint;
+begin
+    perform private.ensure_partitions('partition_ledger', from_time, to_time);
+    insert into public.partition_ledger (organization_id, asset, bucket, status, next_attempt_at)
+    select o.id, a.asset, h.bucket, 'stale', now()
+    from public.organizations o
+    cross join unnest(asset_names) as a (asset)
+    cross join generate_series(date_trunc('hour', from_time), to_time - interval '1 microsecond', interval '1 hour') as h (bucket)
+    left join public.partition_ledger l
+        on l.organization_id = o.id and l.asset = a.asset and l.bucket = h.bucket
+       and l.bucket >= from_time and l.bucket < to_time
+    where o.is_active and h.bucket >= date_trunc('hour', o.created_at) and l.organization_id is null
+    order by o.id, a.asset, h.bucket
+    on conflict do nothing;
+    get diagnostics marked = row_count;
+    return marked;
+end $$;

@@ -1,0 +1,51 @@
+"""The command line ``analytics``."""
+
+import sys
+import warnings
+
+import psycopg
+import typer
+
+from analytics_assets.commands import data, demo, organizations, run
+from analytics_assets.commands.console import err
+from analytics_assets.database import DatabaseError
+from analytics_assets.instance import InstanceError
+from analytics_assets.migrations import MigrationError
+from analytics_assets.settings import SettingError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Multi-tenant analytics: raw vendor data to trusted hourly and daily aggregates in PostgreSQL.",
+)
+app.command("migrate")(run.migrate_command)
+app.add_typer(organizations.app, name="organizations")
+app.command("import")(data.import_command)
+app.add_typer(data.quarantine_app, name="quarantine")
+app.add_typer(data.rates_app, name="rates")
+app.command("backfill")(run.backfill_command)
+app.command("maintain")(run.maintain_command)
+app.command("ui")(run.ui_command)
+app.command("demo")(demo.demo_command)
+
+
+def main() -> None:
+    """Entry point: known failures become one line on standard error and exit status 1, Ctrl-C 130."""
+    warnings.filterwarnings("ignore", module="dagster.*")
+    try:
+        app()
+    except (DatabaseError, MigrationError, InstanceError, SettingError) as error:
+        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        sys.exit(1)
+    except psycopg.errors.UndefinedTable as error:
+        err.print(f"[red]error:[/red] {error.diag.message_primary}: run `analytics migrate` first", soft_wrap=True)
+        sys.exit(1)
+    except psycopg.OperationalError as error:
+        err.print(f"[red]error:[/red] the database went away: {str(error).strip()}. Run the command again.", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("interrupted: run the command again, it goes on from what is done")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

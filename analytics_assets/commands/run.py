@@ -1,0 +1,182 @@
+"""analytics migrate, backfill, maintain and ui."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from analytics_assets.backfill import BackfillError, BackfillReport, Piece, backfill, plan, reach_back
+from analytics_assets.commands.console import err, fail, out, print_table, progress_bar
+from analytics_assets.database import Database, connect
+from analytics_assets.migrations import MigrationReport, migrate
+from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
+from analytics_assets.organizations.registry import OrganizationError, get
+from analytics_assets.settings import PROJECT_ROOT, Settings
+
+
+def migrate_database(quiet: bool = False) -> MigrationReport:
+    """Applies sql/ to the database of the settings."""
+    with connect() as connection:
+        return migrate(connection, on_file=lambda name: None if quiet else out.print(f"  applying {name}"))
+
+
+def migrate_command() -> None:
+    """Bring the database to what sql/ says. Safe to run twice, and from two processes at once."""
+    report = migrate_database()
+    major, minor = divmod(report.server_version, 10_000)
+    what = f"{len(report.applied)} files applied" if report.applied else "nothing to do"
+    out.print(f"PostgreSQL {major}.{minor}: {what} in {report.seconds:.1f} s")
+
+
+def run_pieces(pieces: Sequence[Piece]) -> BackfillReport:
+    """Executes a plan under a progress bar."""
+    from analytics_assets.instance import open_instance, sync_organizations
+
+    with open_instance() as instance, progress_bar() as progress:
+        task = progress.add_task("partitions", total=sum(piece.partitions for piece in pieces))
+
+        def done(piece: Piece) -> None:
+            progress.advance(task, piece.partitions)
+            if not err.is_terminal:
+                err.print(f"  {', '.join(piece.assets)}: {piece.start:%Y-%m-%d %H:%M} to {piece.end:%Y-%m-%d %H:%M} UTC")
+
+        return backfill(instance, sync_organizations(instance), pieces, done)
+
+
+def _day(text: str, option: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        fail(f"{option} {text}: expected a date such as 2010-12-01", 2)
+
+
+def backfill_command(
+    organization: Annotated[list[str], typer.Option(help="Slug; may be given several times")],
+    from_: Annotated[str, typer.Option("--from", help="First day, in the organisation's time zone")],
+    to: Annotated[str, typer.Option("--to", help="Day after the last")],
+    assets: Annotated[str | None, typer.Option(help="Comma-separated; all of the hour's and the day's by default")] = None,
+) -> None:
+    """Compute a range of days of organisations through Dagster's own runs. Exit status 1 where partitions stay open."""
+    first, end = _day(from_, "--from"), _day(to, "--to")
+    names = [name.strip() for name in assets.split(",") if name.strip()] if assets else [*HOUR_ASSETS, *DAY_ASSETS]
+    try:
+        with connect() as connection:
+            organizations = [get(connection, slug) for slug in dict.fromkeys(organization)]
+        pieces = plan(organizations, first, end, names)
+        for line in reach_back(pieces):
+            out.print(line, soft_wrap=True)
+    except OrganizationError as error:
+        fail(str(error))
+    except BackfillError as error:
+        fail(str(error), 2)
+    inactive = [item.slug for item in organizations if not item.is_active]
+    if inactive:
+        fail(f"{', '.join(inactive)} is not active: `analytics organizations activate {inactive[0]}`")
+    if not pieces:
+        fail("nothing to compute: no hour of that range has ended yet", 2)
+    started = time.monotonic()
+    report = run_pieces(pieces)
+    seconds = time.monotonic() - started
+    out.print(
+        f"{report.partitions} partitions in {len(report.runs)} runs, {seconds:.0f} s; "
+        f"{report.open_count} not done"
+    )
+    if report.open_partitions:
+        print_table(
+            "not done" + ("" if report.open_count <= len(report.open_partitions) else f" (the first {len(report.open_partitions)})"),
+            ["organization", "asset", "bucket (UTC)", "status", "why, and what to do"],
+            [
+                (row["organization"], row["asset"], f"{row['bucket']:%Y-%m-%d %H:%M}", row["status"], row["error"])
+                for row in report.open_partitions
+            ],
+        )
+    if report.failed_runs:
+        err.print(f"failed runs: {', '.join(report.failed_runs[:5])}; see them with `analytics ui`")
+    if report.open_count or report.failed_runs:
+        raise typer.Exit(1)
+
+
+def maintain_command() -> None:
+    """Make partitions ahead, put closed days in order, drop what is past its retention."""
+    from analytics_assets.operations.maintenance import maintain
+
+    rows = maintain(Database(), Settings.load())
+    print_table(
+        f"{len(rows)} partitions touched", ["table", "partition", "action", "why"],
+        [(row["table"], row["partition"], row["action"], row["reason"]) for row in rows],
+    )
+
+
+def _free_port(host: str, wanted: int | None) -> int:
+    for port in [wanted] if wanted else range(3000, 3020):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    fail(f"port {wanted or '3000 to 3019'} of {host} is taken; choose another with --port")
+
+
+def ui_command(
+    port: Annotated[int | None, typer.Option(help="3000, or the next free one, by default")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+) -> None:
+    """Run Dagster's web interface and daemon on the analytics database, until Ctrl-C."""
+    from analytics_assets.instance import dagster_home, open_instance
+
+    migrate_database(quiet=True)
+    dagster_home()
+    with open_instance():
+        pass
+    port = _free_port(host, port)
+    workspace = str(PROJECT_ROOT / "workspace.yaml")
+    commands = {
+        "webserver": [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace, "--log-level", "warning"],
+        "daemon": [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace, "--log-level", "warning"],
+    }
+    processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=os.environ) for name, command in commands.items()}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        _wait_until_answering(host, port, processes["webserver"])
+        out.print(f"Dagster: http://{host}:{port} (Ctrl-C stops it)")
+        while all(process.poll() is None for process in processes.values()):
+            time.sleep(0.5)
+        ended = next(name for name, process in processes.items() if process.poll() is not None)
+        fail(f"the {ended} ended by itself with status {processes[ended].returncode}; its messages stand above")
+    except KeyboardInterrupt:
+        out.print("stopping")
+    finally:
+        for process in processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_until_answering(host: str, port: int, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            fail("the web server ended before it answered; its messages stand above")
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((host, port)) == 0:
+                return
+        time.sleep(0.2)
+    fail(f"the web server does not answer on {host}:{port} after two minutes")

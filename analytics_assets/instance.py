@@ -1,0 +1,76 @@
+"""The Dagster instance, found by every command alike."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psutil
+
+from analytics_assets.organizations.registry import partition_keys
+from analytics_assets.database import connect
+from analytics_assets.partitions import ORGANIZATION
+from analytics_assets.settings import PROJECT_ROOT
+
+PROCESS_TAG = "analytics/process"
+
+
+class InstanceError(RuntimeError):
+    """No instance can be found; the message says where it was looked for."""
+
+
+def dagster_home() -> Path:
+    """Folder with dagster.yaml: DAGSTER_HOME, or the project's own. Sets DAGSTER_HOME for what is started from here."""
+    home = Path(os.environ.get("DAGSTER_HOME", "").strip() or PROJECT_ROOT)
+    if not (home / "dagster.yaml").is_file():
+        raise InstanceError(f"no dagster.yaml in {home}; set DAGSTER_HOME to a folder with the project's dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """The instance, with its runs of dead commands closed and its organization partitions in step with the table."""
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        close_orphans(instance)
+        sync_organizations(instance)
+        yield instance
+
+
+def sync_organizations(instance: dg.DagsterInstance) -> list[str]:
+    """Brings the organization partitions in step with the table; returns them in Dagster's order."""
+    with connect() as connection:
+        wanted = partition_keys(connection)
+    present = instance.get_dynamic_partitions(ORGANIZATION)
+    if missing := [key for key in wanted if key not in set(present)]:
+        instance.add_dynamic_partitions(ORGANIZATION, missing)
+    for key in set(present) - set(wanted):
+        instance.delete_dynamic_partition(ORGANIZATION, key)
+    return list(instance.get_dynamic_partitions(ORGANIZATION))
+
+
+def process_tag() -> dict[str, str]:
+    """Tag that says which process executes a run."""
+    me = psutil.Process()
+    return {PROCESS_TAG: f"{os.uname().nodename}:{me.pid}:{me.create_time():.0f}"}
+
+
+def close_orphans(instance: dg.DagsterInstance) -> int:
+    """Fails runs whose command was killed: they would look as if under way for ever. Returns how many."""
+    closed = 0
+    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished), limit=200):
+        host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
+        if host != os.uname().nodename:
+            continue
+        pid, _, created = rest.partition(":")
+        try:
+            alive = f"{psutil.Process(int(pid)).create_time():.0f}" == created
+        except psutil.NoSuchProcess:
+            alive = False
+        if not alive:
+            instance.report_run_failed(run, f"The command that executed this run (process {pid}) has ended. Run it again.")
+            closed += 1
+    return closed

@@ -1,0 +1,1 @@
+select * from private.claim_open_buckets(%(assets)s, %(start)s, %(end)s, %(most)s)
