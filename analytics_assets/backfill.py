@@ -129,7 +129,7 @@ def _execute(
     """Runs one piece; where an asset yields no output because some of its partitions failed, what lies downstream of it
     runs on its own."""
     from analytics_assets.definitions import defs
-    from analytics_assets.partitions import day_key, hour_key, range_tags
+    from analytics_assets.partition_keys import day_key, hour_key, range_tags
 
     daily = piece.assets[-1] in DAY_ASSETS
     make_key, step = (day_key, timedelta(days=1)) if daily else (hour_key, timedelta(hours=1))

@@ -25,6 +25,7 @@ app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
 app.command("ui")(run.ui_command)
+app.command("stop")(run.stop_command)
 app.command("demo")(demo.demo_command)
 
 

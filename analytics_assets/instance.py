@@ -10,7 +10,7 @@ import psutil
 
 from analytics_assets.organizations.registry import partition_keys
 from analytics_assets.database import connect
-from analytics_assets.partitions import ORGANIZATION
+from analytics_assets.partition_keys import ORGANIZATION
 from analytics_assets.settings import PROJECT_ROOT
 
 PROCESS_TAG = "analytics/process"

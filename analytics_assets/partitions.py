@@ -12,15 +12,8 @@ from datetime import datetime
 
 import dagster as dg
 
+from analytics_assets.partition_keys import DAY, HOUR, ORGANIZATION
 from analytics_assets.settings import Settings
-
-ORGANIZATION = "organization"
-HOUR = "hour"
-DAY = "day"
-HOUR_FORMAT = "%Y-%m-%d-%H:%M"
-DAY_FORMAT = "%Y-%m-%d"
-# Dagster's recommended limit of partitions per asset.
-PARTITION_LIMIT = 100_000
 
 _settings = Settings.load()
 
@@ -47,18 +40,3 @@ hours_of_days = dg.MultiPartitionMapping(
         ORGANIZATION: dg.DimensionPartitionMapping(ORGANIZATION, dg.IdentityPartitionMapping()),
     }
 )
-
-
-def hour_key(moment: datetime, organization: str) -> str:
-    """Partition key of an hour (UTC) of an organisation."""
-    return f"{moment.strftime(HOUR_FORMAT)}|{organization}"
-
-
-def day_key(moment: datetime, organization: str) -> str:
-    """Partition key of a day of an organisation; the date is what counts."""
-    return f"{moment.strftime(DAY_FORMAT)}|{organization}"
-
-
-def range_tags(start_key: str, end_key: str) -> dict[str, str]:
-    """Run tags that make one run of a rectangle of partitions, both corners included."""
-    return {"dagster/asset_partition_range_start": start_key, "dagster/asset_partition_range_end": end_key}

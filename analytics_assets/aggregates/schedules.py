@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from analytics_assets.partitions import ORGANIZATION, day_key, hour_key, range_tags
+from analytics_assets.partition_keys import ORGANIZATION, day_key, hour_key, range_tags
 
 hourly_tick = dg.define_asset_job(
     "hourly_tick",

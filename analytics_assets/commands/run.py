@@ -15,11 +15,11 @@ import typer
 
 from analytics_assets.backfill import BackfillError, BackfillReport, Piece, backfill, plan, reach_back
 from analytics_assets.commands.console import err, fail, out, print_table, progress_bar
-from analytics_assets.database import Database, connect
+from analytics_assets.database import Database, connect, stop_embedded
 from analytics_assets.migrations import MigrationReport, migrate
 from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
 from analytics_assets.organizations.registry import OrganizationError, get
-from analytics_assets.settings import PROJECT_ROOT, Settings
+from analytics_assets.settings import PROJECT_ROOT, Settings, home_folder
 
 
 def migrate_database(quiet: bool = False) -> MigrationReport:
@@ -113,6 +113,11 @@ def maintain_command() -> None:
         f"{len(rows)} partitions touched", ["table", "partition", "action", "why"],
         [(row["table"], row["partition"], row["action"], row["reason"]) for row in rows],
     )
+
+
+def stop_command() -> None:
+    """Stop the embedded PostgreSQL of this project, if it runs. The next command starts it again."""
+    out.print("stopped" if stop_embedded(home_folder()) else "the embedded server does not run")
 
 
 def _free_port(host: str, wanted: int | None) -> int:

@@ -5,7 +5,7 @@ import dagster as dg
 from analytics_assets.database import Database
 from analytics_assets.organizations import registry
 from analytics_assets.organizations.checks import partition_limit_result
-from analytics_assets.partitions import ORGANIZATION
+from analytics_assets.partition_keys import ORGANIZATION
 
 _COLUMNS = dg.TableSchema(
     [

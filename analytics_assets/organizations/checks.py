@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from analytics_assets.partitions import PARTITION_LIMIT
+from analytics_assets.partition_keys import PARTITION_LIMIT
 from analytics_assets.settings import Settings
 
 

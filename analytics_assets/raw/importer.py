@@ -13,9 +13,11 @@ from uuid import UUID
 import psycopg
 
 from analytics_assets.raw.files import Chunk, read_chunks
-from analytics_assets.raw.shapes import STREAMS, Page, PageError, Stream, read_page
+from analytics_assets.raw.shapes import STREAMS, Page, PageError, Stream, quarter_of, read_page
 from analytics_assets.sql import query
 
+# JSON that PostgreSQL cannot keep: a number out of range, nested too deeply, too large.
+_REFUSED = (psycopg.DataError, psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded)
 _BATCH_PAGES = 256
 _BATCH_BYTES = 32 * 1024 * 1024
 
@@ -91,6 +93,7 @@ def open_target(
             },
         ).fetchone()
     except psycopg.errors.CheckViolation as error:
+        connection.rollback()
         raise ImportRefused(f"time zone {time_zone!r} or currency {currency!r} is not known") from error
     assert row is not None
     for name, wanted in (("time_zone", time_zone), ("currency", currency)):
@@ -144,7 +147,9 @@ class _Importer:
                 copy.set_types(["int8", "timestamptz", "bytea", "int4", "timestamptz[]", "text"])
                 for chunk, page, fetched_at in batch:
                     digest = hashlib.sha256(chunk.content).digest()
-                    copy.write_row((chunk.line, fetched_at, digest, page.records, page.instants, page.text))
+                    # Records without a usable date are taken in with the hour in which they were fetched.
+                    instants = page.instants or ([quarter_of(fetched_at)] if page.records else [])
+                    copy.write_row((chunk.line, fetched_at, digest, page.records, instants, page.text))
             # Not prepared: the temporary table is another one each time.
             cursor.execute(
                 "select private.ensure_partitions('raw_data_backup', min(fetched_at), max(fetched_at) + interval '1 us')"
@@ -163,12 +168,12 @@ class _Importer:
             return
         try:
             self._store(batch.chunks)
-        except psycopg.DataError:
+        except _REFUSED:
             self.connection.rollback()
             for entry in batch.chunks:
                 try:
                     self._store([entry])
-                except psycopg.DataError as error:
+                except _REFUSED as error:
                     self.connection.rollback()
                     self.quarantine(path, entry[0], f"PostgreSQL refuses it: {error.diag.message_primary}")
         batch.chunks.clear()
@@ -180,7 +185,7 @@ class _Importer:
             self.report.pages += 1
             try:
                 if not chunk.complete:
-                    raise PageError(f"the file breaks off: {chunk.content[:200].decode(errors='replace')}")
+                    raise PageError(f"the file breaks off: {chunk.problem}")
                 page = read_page(chunk.content, self.target.stream, self.target.time_zone)
             except PageError as error:
                 self.quarantine(path, chunk, str(error))

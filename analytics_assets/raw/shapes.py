@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ class Stream:
 
     Attributes:
         marks: fields of which a record of this stream has at least one beside ``id``, and other streams have none.
+        foreign: fields that a record of this stream never has: it has a mark by chance.
         instants: fields with the times at which the record counts: (UTC field, local field).
     """
 
@@ -28,14 +29,21 @@ class Stream:
     name: str
     marks: tuple[str, ...]
     instants: tuple[tuple[str, str], ...]
+    foreign: tuple[str, ...] = ()
 
 
 _CREATED = ("date_created_gmt", "date_created")
 STREAMS: dict[tuple[str, str], Stream] = {
     (stream.source, stream.name): stream
     for stream in (
-        Stream("woocommerce", "orders", ("line_items", "order_key"), (_CREATED, ("date_paid_gmt", "date_paid"))),
-        Stream("woocommerce", "refunds", ("amount",), (_CREATED,)),
+        # Refunds have line_items too, and coupons an amount.
+        Stream(
+            "woocommerce",
+            "orders",
+            ("order_key", "discount_total", "shipping_total", "date_paid", "date_paid_gmt"),
+            (_CREATED, ("date_paid_gmt", "date_paid")),
+        ),
+        Stream("woocommerce", "refunds", ("amount",), (_CREATED,), foreign=("discount_type",)),
         Stream("woocommerce", "customers", ("is_paying_customer", "username", "email"), (_CREATED,)),
     )
 }
@@ -84,8 +92,8 @@ def _decode(content: bytes) -> tuple[str, Any]:
         raise
     except ValueError as error:
         raise PageError(f"no JSON that can be kept: {error}") from None
-    # jsonb holds neither: PostgreSQL would refuse the whole batch.
-    if "\\u0000" in text or "\x00" in text:
+    # jsonb holds neither: PostgreSQL would refuse the whole batch. (A backslash may be escaped itself.)
+    if "\\u0000" in text and re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
         raise PageError("holds the character NUL (\\u0000), which PostgreSQL cannot keep")
     if re.search(r"\\u[dD][89a-fA-F]", text):
         try:
@@ -93,6 +101,10 @@ def _decode(content: bytes) -> tuple[str, Any]:
         except UnicodeEncodeError:
             raise PageError("holds half of a surrogate pair, which is no character") from None
     return text, value
+
+
+# As the functions that take records in: what lies outside is a broken date, and no hour is made for it.
+_FIRST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
 def _instant(record: dict[str, Any], utc_field: str, local_field: str, zone: ZoneInfo) -> datetime | None:
@@ -103,9 +115,14 @@ def _instant(record: dict[str, Any], utc_field: str, local_field: str, zone: Zon
                 moment = datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=time_zone).astimezone(UTC)
             except (ValueError, OverflowError):
                 continue
-            if 1990 <= moment.year <= 2100:
+            if _FIRST <= moment <= datetime.now(UTC) + timedelta(days=1):
                 return moment
     return None
+
+
+def quarter_of(moment: datetime) -> datetime:
+    """The quarter of an hour in which a moment lies."""
+    return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
 
 
 def read_page(content: bytes, stream: Stream, time_zone: str) -> Page:
@@ -119,7 +136,10 @@ def read_page(content: bytes, stream: Stream, time_zone: str) -> Page:
         raise PageError(f"an error response: {str(value['code'])[:80]}: {str(value['message'])[:200]}")
     records = value if isinstance(value, list) else [value]
     fits: Callable[[Any], bool] = lambda record: (  # noqa: E731
-        isinstance(record, dict) and "id" in record and any(mark in record for mark in stream.marks)
+        isinstance(record, dict)
+        and "id" in record
+        and any(mark in record for mark in stream.marks)
+        and not any(field in record for field in stream.foreign)
     )
     if records and not any(fits(record) for record in records):
         kind = {dict: "an object", list: "a list", str: "text", type(None): "null"}.get(type(records[0]), "a value")
@@ -129,7 +149,7 @@ def read_page(content: bytes, stream: Stream, time_zone: str) -> Page:
         )
     zone = ZoneInfo(time_zone)
     instants = {
-        moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+        quarter_of(moment)
         for record in records
         if isinstance(record, dict)
         for utc_field, local_field in stream.instants
