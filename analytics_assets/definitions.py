@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from analytics_assets.aggregates import checks as aggregates_checks
 from analytics_assets.aggregates.assets import daily_aggregates, hourly_aggregates
 from analytics_assets.aggregates.schedules import daily_tick, daily_tick_schedule, hourly_tick, hourly_tick_schedule
 from analytics_assets.database import Database
 from analytics_assets.operations.maintenance import maintenance, maintenance_schedule
 from analytics_assets.operations.sensors import stale_partitions
-from analytics_assets.orders import checks as orders_checks
 from analytics_assets.orders.assets import orders
 from analytics_assets.organizations.assets import organizations
 from analytics_assets.organizations.sensors import organization_keys
@@ -18,7 +16,6 @@ from analytics_assets.raw.assets import raw_woocommerce
 
 defs = dg.Definitions(
     assets=[organizations, raw_woocommerce, orders, hourly_aggregates, daily_aggregates],
-    asset_checks=[*orders_checks.CHECKS, *aggregates_checks.CHECKS],
     jobs=[hourly_tick, daily_tick, maintenance],
     schedules=[hourly_tick_schedule, daily_tick_schedule, maintenance_schedule],
     sensors=[organization_keys, stale_partitions],

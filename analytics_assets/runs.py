@@ -176,6 +176,7 @@ def materialize_partitions(
     database: Database,
     scope: Scope,
     *,
+    asset: str,
     time_dimension: str,
     compute: Compute,
     describe: Callable[[list[UUID], datetime, datetime], Mapping[str, Any]] = lambda *_: {},
@@ -183,6 +184,7 @@ def materialize_partitions(
     """Computes all partitions of the run, and yields what the asset yields.
 
     Args:
+        asset: its name, in the graph and in the ledger.
         time_dimension: ``hour`` or ``day``.
         compute: one SQL statement over (organization ids, start, end), in a transaction that is committed after it.
         describe: metadata to look at (preview, plot) over the whole run; it goes to the run's last partition only,
@@ -190,7 +192,7 @@ def materialize_partitions(
 
     Raises dg.Failure (no retries) where every partition of the run failed: broken input does not mend by itself.
     """
-    asset = context.asset_key.to_user_string()
+    asset_key = dg.AssetKey(asset)
     progress = _run_blocks(context, database, scope, asset, time_dimension, compute)
     keys = {parse_key(key, time_dimension): key for key in context.partition_keys}
     failures = {at: why for at, why in progress.failures.items() if at in keys}
@@ -205,7 +207,7 @@ def materialize_partitions(
     }
     check = dg.AssetCheckResult(
         check_name=COMPUTED_CHECK,
-        asset_key=context.asset_key,
+        asset_key=asset_key,
         passed=not failures,
         severity=dg.AssetCheckSeverity.ERROR,
         description=_describe_failures(failures, len(keys)),
@@ -219,28 +221,30 @@ def materialize_partitions(
     if not failures:
         counted = keys if len(keys) <= _MOST_COUNTED else {at: key for at, key in keys.items() if at == max(good)}
         for at, key in counted.items():
-            context.add_asset_metadata({"dagster/partition_row_count": progress.bucket_rows.get(at, 0)}, partition_key=key)
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": progress.bucket_rows.get(at, 0)}, asset_key, partition_key=key
+            )
         if good:
-            context.add_asset_metadata({**summary, **rich}, partition_key=keys[max(good)])
+            context.add_asset_metadata({**summary, **rich}, asset_key, partition_key=keys[max(good)])
+        yield dg.MaterializeResult(asset_key)
         yield check
-        yield dg.MaterializeResult()
         return
 
     for at in sorted(good):
         context.log_event(
             dg.AssetMaterialization(
-                context.asset_key,
+                asset_key,
                 partition=keys[at],
                 metadata={"dagster/partition_row_count": progress.bucket_rows.get(at, 0)}
                 | ({**summary, **rich} if at == max(good) else {}),
             )
         )
     yield check
+    context.log.error("%s", _describe_failures(failures, len(keys)))
     if not good:
         raise dg.Failure(
             _describe_failures(failures, len(keys)), metadata={"worst": _failure_table(failures)}, allow_retries=False
         )
-    context.log.error("%s", _describe_failures(failures, len(keys)))
 
 
 def _describe_failures(failures: Mapping[tuple[datetime, str], tuple[str, str, str]], partitions: int) -> str:

@@ -51,7 +51,7 @@ def _text(variable: str, default: object) -> str:
 def _start_date(variable: str, default_days: int) -> date:
     """A date (2010-12-01) or a number of days back from today, UTC."""
     text = _text(variable, default_days)
-    if text.isdigit():
+    if text.isdecimal():
         days = int(text)
         if not 1 <= days <= 36_500:
             raise SettingError(f"{variable}={text}: days back must be 1 to 36500")
@@ -67,7 +67,7 @@ def _start_date(variable: str, default_days: int) -> date:
 
 def _days(variable: str, default: int) -> int:
     text = _text(variable, default)
-    if not text.isdigit() or not 1 <= int(text) <= 36_500:
+    if not text.isdecimal() or not 1 <= int(text) <= 36_500:
         raise SettingError(f"{variable}={text}: expected a number of days from 1 to 36500")
     return int(text)
 

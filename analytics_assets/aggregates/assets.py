@@ -1,18 +1,13 @@
 """Assets ``hourly_aggregates`` and ``daily_aggregates``."""
 
-from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
-from uuid import UUID
+from functools import partial
 
 import dagster as dg
-import psycopg
 
 from analytics_assets.aggregates.previews import describe_aggregates
-from analytics_assets.database import Database
-from analytics_assets.partitions import hours_of_days, organization_days, organization_hours, single_run
-from analytics_assets.runs import COMPUTED_CHECK, Scope, materialize_partitions
-from analytics_assets.sql import query, version_of
+from analytics_assets.ledgered import SqlCheck, ledgered_asset
+from analytics_assets.partition_keys import DAY, HOUR
+from analytics_assets.partitions import hours_of_days, organization_days, organization_hours
 
 
 def _columns(bucket: dg.TableColumn) -> dg.TableSchema:
@@ -26,14 +21,6 @@ def _columns(bucket: dg.TableColumn) -> dg.TableSchema:
             dg.TableColumn("metadata", "jsonb", "unit, and currency of money"),
             dg.TableColumn("updated_at", "timestamptz", "When the value was last written"),
         ]
-    )
-
-
-def _computed(asset: str) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(
-        COMPUTED_CHECK,
-        asset=asset,
-        description="Every organisation of the run is computed; names those that are not, why, and what to do.",
     )
 
 
@@ -65,85 +52,70 @@ _DAILY_LINEAGE = dg.TableColumnLineage(
 )
 
 
-@dg.asset(
+_KNOWN_ONLY = SqlCheck(
+    "known_organizations_only",
+    "No row of an organisation, channel or metric that does not exist.",
+    "rows of nobody",
+)
+
+# Grain: organisation x channel x metric x local hour of the source, only hours in which something happened.
+hourly_aggregates = ledgered_asset(
+    name="hourly_aggregates",
     description="Metrics by organisation, channel and local hour of the source, summed exactly from orders and refunds "
     "in the hour in which they happened.",
     deps=["orders"],
     partitions_def=organization_hours,
-    backfill_policy=single_run,
+    time_dimension=HOUR,
+    table="public.hourly_aggregates",
+    columns=_columns(dg.TableColumn("timestamp", "timestamptz", "UTC instant at which the hour begins")),
+    lineage=_HOURLY_LINEAGE,
     kinds={"postgres", "sql"},
-    owners=["team:analytics"],
-    tags={"layer": "aggregates"},
-    group_name="aggregates",
-    code_version=version_of("functions/aggregate_hourly_data.sql", "views/hourly_source.sql", "functions/exchange_rate.sql"),
-    output_required=False,
-    metadata={
-        "dagster/table_name": "public.hourly_aggregates",
-        "dagster/column_schema": _columns(dg.TableColumn("timestamp", "timestamptz", "UTC instant at which the hour begins")),
-        "dagster/column_lineage": _HOURLY_LINEAGE,
-    },
-    check_specs=[_computed("hourly_aggregates")],
+    group="aggregates",
+    sql_files=["functions/aggregate_hourly_data.sql", "views/hourly_source.sql", "functions/exchange_rate.sql"],
+    statement="aggregate_hourly_data",
+    describe=partial(describe_aggregates, "hourly"),
+    checks=[
+        SqlCheck(
+            "equals_recount_from_raw",
+            "Orders, refunds and total sales of every computed hour equal a recount from the raw pages, written apart "
+            "from the pipeline. Hours whose raw pages have left by retention are not judged.",
+            "hours that differ from the raw pages",
+            blocking=True,
+        ),
+        SqlCheck(
+            "no_gap_in_processed_hours",
+            "Between an organisation's first and last computed hour of the 31 days up to the run's end, every hour is "
+            "computed.",
+            "organisations with a gap in their hours",
+        ),
+        _KNOWN_ONLY,
+    ],
 )
-def hourly_aggregates(
-    context: dg.AssetExecutionContext, config: Scope, database: Database
-) -> Iterator[dg.MaterializeResult]:
-    """Grain: organisation x channel x metric x local hour of the source, only hours in which something happened."""
 
-    def compute(
-        connection: psycopg.Connection[dict[str, Any]], ids: list[UUID], start: datetime, end: datetime
-    ) -> list[dict[str, Any]]:
-        return connection.execute(
-            query("aggregate_hourly_data"), {"ids": ids, "start": start, "end": end, "run_id": context.run.run_id}
-        ).fetchall()
-
-    yield from materialize_partitions(
-        context,
-        database,
-        config,
-        time_dimension="hour",
-        compute=compute,
-        describe=lambda ids, start, end: describe_aggregates(database, "hourly", ids, start, end)
-        | {"dagster/column_lineage": _HOURLY_LINEAGE},
-    )
-
-
-@dg.asset(
+# Grain: organisation x channel x metric x day of the organisation's time zone.
+daily_aggregates = ledgered_asset(
+    name="daily_aggregates",
     description="Metrics by organisation, channel and day of the organisation's time zone: sums of the hours, distinct "
     "counts from the orders. A day that is over is published only when each of its hours is computed.",
     deps=[dg.AssetDep("hourly_aggregates", partition_mapping=hours_of_days)],
     partitions_def=organization_days,
-    backfill_policy=single_run,
+    time_dimension=DAY,
+    table="public.daily_aggregates",
+    columns=_columns(dg.TableColumn("date", "date", "Day of the organisation's time zone")),
+    lineage=_DAILY_LINEAGE,
     kinds={"postgres", "sql"},
-    owners=["team:analytics"],
-    tags={"layer": "aggregates"},
-    group_name="aggregates",
-    code_version=version_of("functions/aggregate_daily_data.sql"),
-    output_required=False,
-    metadata={
-        "dagster/table_name": "public.daily_aggregates",
-        "dagster/column_schema": _columns(dg.TableColumn("date", "date", "Day of the organisation's time zone")),
-        "dagster/column_lineage": _DAILY_LINEAGE,
-    },
-    check_specs=[_computed("daily_aggregates")],
+    group="aggregates",
+    sql_files=["functions/aggregate_daily_data.sql"],
+    statement="aggregate_daily_data",
+    describe=partial(describe_aggregates, "daily"),
+    checks=[
+        SqlCheck(
+            "day_equals_its_hours",
+            "Every sum of a computed day equals the sum of its hours in the organisation's time zone, and its distinct "
+            "customers a recount from the orders.",
+            "daily values that differ from their hours",
+            blocking=True,
+        ),
+        _KNOWN_ONLY,
+    ],
 )
-def daily_aggregates(
-    context: dg.AssetExecutionContext, config: Scope, database: Database
-) -> Iterator[dg.MaterializeResult]:
-    """Grain: organisation x channel x metric x day of the organisation's time zone."""
-
-    def compute(
-        connection: psycopg.Connection[dict[str, Any]], ids: list[UUID], start: datetime, end: datetime
-    ) -> list[dict[str, Any]]:
-        return connection.execute(
-            query("aggregate_daily_data"), {"ids": ids, "start": start, "end": end, "run_id": context.run.run_id}
-        ).fetchall()
-
-    yield from materialize_partitions(
-        context,
-        database,
-        config,
-        time_dimension="day",
-        compute=compute,
-        describe=lambda ids, start, end: describe_aggregates(database, "daily", ids, start, end)
-        | {"dagster/column_lineage": _DAILY_LINEAGE},
-    )

@@ -41,7 +41,7 @@ def _plot(frame: pd.DataFrame, metric: str, unit: str) -> str:
 
 
 def describe_aggregates(
-    database: Database, grain: str, ids: list[UUID], start: datetime, end: datetime
+    grain: str, database: Database, ids: list[UUID], start: datetime, end: datetime
 ) -> dict[str, Any]:
     """Metadata over a run's organisations and range: totals by organisation and metric, and total_sales drawn.
 

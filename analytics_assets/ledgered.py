@@ -1,0 +1,194 @@
+"""The factory of assets that the ledger knows: partitioned by organisation and time, one SQL statement for a run.
+
+The checks of such an asset are part of its own step, also when only they are asked for. As steps of their own they made
+Dagster list every key of the asset's partitions for each check, 744,000 at a thousand organisations and a month: eight
+tenths of a run's time. In the step they also speak when some organisations failed and nothing downstream runs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import dagster as dg
+import psycopg
+
+from analytics_assets.database import Database
+from analytics_assets.partitions import single_run
+from analytics_assets.runs import COMPUTED_CHECK, Scope, materialize_partitions, parse_key
+from analytics_assets.sql import query, version_of
+
+_WORST = 20
+_STANDALONE_WINDOW = timedelta(days=31)
+
+Describe = Callable[[Database, list[UUID], datetime, datetime], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SqlCheck:
+    """A check that passes when sql/queries/check_<asset>_<name>.sql finds nothing.
+
+    The query takes keys (partition keys, text[], null for all), start and end (instants, UTC) and most; it returns
+    organization, at, problem and found (how many there are in all), the worst first. One round trip for all
+    organisations of a run.
+
+    Attributes:
+        what: what is found, for the sentence "3 <what>; first: ...".
+        blocking: nothing downstream runs where publishing wrong numbers is worse than publishing none.
+    """
+
+    name: str
+    description: str
+    what: str
+    blocking: bool = False
+
+
+def check_range(context: dg.AssetExecutionContext, time_dimension: str) -> tuple[list[str] | None, datetime, datetime]:
+    """(partition keys of the organization dimension, None for all; start; end) that a check looks at.
+
+    A check that is run by itself, without partitions, looks at all organisations and the last 31 days.
+    """
+    if not context.has_partition_key and not context.has_partition_key_range:
+        end = datetime.now(UTC)
+        return None, end - _STANDALONE_WINDOW, end
+    step = timedelta(hours=1) if time_dimension == "hour" else timedelta(days=1)
+    parsed = [parse_key(key, time_dimension) for key in context.partition_keys]
+    return sorted({key for _, key in parsed}), min(at for at, _ in parsed), max(at for at, _ in parsed) + step
+
+
+def evaluate(
+    check: SqlCheck, asset: str, database: Database, keys: list[str] | None, start: datetime, end: datetime
+) -> dg.AssetCheckResult:
+    """Runs the check's query; the result names how many violations there are and the worst twenty, in a table."""
+    rows = database.rows(
+        query(f"check_{asset}_{check.name}"), {"keys": keys, "start": start, "end": end, "most": _WORST}
+    )
+    found: int = rows[0]["found"] if rows else 0
+    metadata: dict[str, Any] = {
+        "violations": found,
+        "from": start.strftime("%Y-%m-%d %H:%M UTC"),
+        "to": end.strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    if rows:
+        metadata["worst"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {"organization": str(row["organization"]), "at": str(row["at"]), "problem": row["problem"]}
+                )
+                for row in rows
+            ]
+        )
+    first = f"{rows[0]['organization']} {rows[0]['at']}: {rows[0]['problem']}" if rows else ""
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        asset_key=dg.AssetKey(asset),
+        passed=found == 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{found} {check.what}; first: {first}" if rows else f"no {check.what}",
+        metadata=metadata,
+    )
+
+
+def ledgered_asset(
+    *,
+    name: str,
+    description: str,
+    deps: Sequence[str | dg.AssetDep],
+    partitions_def: dg.MultiPartitionsDefinition,
+    time_dimension: str,
+    table: str,
+    columns: dg.TableSchema,
+    lineage: dg.TableColumnLineage,
+    kinds: set[str],
+    group: str,
+    sql_files: Sequence[str],
+    statement: str,
+    describe: Describe,
+    checks: Sequence[SqlCheck],
+) -> dg.AssetsDefinition:
+    """An asset of which one run computes a rectangle of partitions with one statement.
+
+    Args:
+        statement: name of the query that computes; it takes ids, start, end (instants, UTC) and run_id, and returns a
+            row of figures an organisation that had work.
+        sql_files: the files (relative to sql/) whose text is the asset's code_version.
+        describe: preview and plot for the metadata, from (database, organisation ids, first and last bucket).
+    """
+    computed = dg.AssetCheckSpec(
+        COMPUTED_CHECK,
+        asset=name,
+        description="Every organisation of the run is computed; names those that are not, why, and what to do.",
+    )
+
+    @dg.multi_asset(
+        name=name,
+        specs=[
+            dg.AssetSpec(
+                name,
+                deps=deps,
+                description=description,
+                skippable=True,
+                group_name=group,
+                code_version=version_of(*sql_files),
+                owners=["team:analytics"],
+                tags={"layer": group},
+                kinds=kinds,
+                metadata={
+                    "dagster/table_name": table,
+                    "dagster/column_schema": columns,
+                    "dagster/column_lineage": lineage,
+                },
+            )
+        ],
+        check_specs=[
+            computed,
+            *(
+                dg.AssetCheckSpec(check.name, asset=name, description=check.description, blocking=check.blocking)
+                for check in checks
+            ),
+        ],
+        partitions_def=partitions_def,
+        backfill_policy=single_run,
+        can_subset=True,
+    )
+    def compute_and_check(context: dg.AssetExecutionContext, config: Scope, database: Database) -> Iterator[Any]:
+        selected = {key.name for key in context.selected_asset_check_keys}
+
+        def compute(
+            connection: psycopg.Connection[dict[str, Any]], ids: list[UUID], start: datetime, end: datetime
+        ) -> list[dict[str, Any]]:
+            return connection.execute(
+                query(statement), {"ids": ids, "start": start, "end": end, "run_id": context.run.run_id}
+            ).fetchall()
+
+        failure: dg.Failure | None = None
+        if context.selected_asset_keys:
+            results = materialize_partitions(
+                context,
+                database,
+                config,
+                asset=name,
+                time_dimension=time_dimension,
+                compute=compute,
+                describe=lambda ids, first, last: describe(database, ids, first, last)
+                | {"dagster/column_lineage": lineage},
+            )
+            try:
+                for result in results:
+                    if not isinstance(result, dg.AssetCheckResult) or result.check_name in selected:
+                        yield result
+            except dg.Failure as error:
+                failure = error
+        elif COMPUTED_CHECK in selected:
+            raise dg.Failure(
+                f"{COMPUTED_CHECK} speaks of a run that computes: materialize {name} instead", allow_retries=False
+            )
+        keys, start, end = check_range(context, time_dimension)
+        for check in checks:
+            if check.name in selected:
+                yield evaluate(check, name, database, keys, start, end)
+        if failure is not None:
+            raise failure
+
+    return compute_and_check
