@@ -37,8 +37,7 @@ _HOURLY_LINEAGE = dg.TableColumnLineage(
 _DAILY_LINEAGE = dg.TableColumnLineage(
     {
         **{
-            name: [dg.TableColumnDep(dg.AssetKey("hourly_aggregates"), name)]
-            for name in ("organization_id", "channel", "metric")
+            name: [dg.TableColumnDep(dg.AssetKey("hourly_aggregates"), name)] for name in ("organization_id", "channel", "metric")
         },
         "date": [
             dg.TableColumnDep(dg.AssetKey("hourly_aggregates"), "timestamp"),
@@ -58,6 +57,34 @@ _KNOWN_ONLY = SqlCheck(
     "rows of nobody",
 )
 
+CHECKS = {
+    "hourly_aggregates": [
+        SqlCheck(
+            "equals_recount_from_raw",
+            "Orders, refunds and total sales of every computed hour equal a recount from the raw pages, written apart "
+            "from the pipeline. Hours whose raw pages have left by retention are not judged.",
+            "hours that differ from the raw pages",
+            blocking=True,
+        ),
+        SqlCheck(
+            "no_gap_in_processed_hours",
+            "Between an organisation's first and last computed hour of the 31 days up to the run's end, every hour is computed.",
+            "organisations with a gap in their hours",
+        ),
+        _KNOWN_ONLY,
+    ],
+    "daily_aggregates": [
+        SqlCheck(
+            "day_equals_its_hours",
+            "Every sum of a computed day equals the sum of its hours in the organisation's time zone, and its distinct "
+            "customers a recount from the orders.",
+            "daily values that differ from their hours",
+            blocking=True,
+        ),
+        _KNOWN_ONLY,
+    ],
+}
+
 # Grain: organisation x channel x metric x local hour of the source, only hours in which something happened.
 hourly_aggregates = ledgered_asset(
     name="hourly_aggregates",
@@ -74,22 +101,7 @@ hourly_aggregates = ledgered_asset(
     sql_files=["functions/aggregate_hourly_data.sql", "views/hourly_source.sql", "functions/exchange_rate.sql"],
     statement="aggregate_hourly_data",
     describe=partial(describe_aggregates, "hourly"),
-    checks=[
-        SqlCheck(
-            "equals_recount_from_raw",
-            "Orders, refunds and total sales of every computed hour equal a recount from the raw pages, written apart "
-            "from the pipeline. Hours whose raw pages have left by retention are not judged.",
-            "hours that differ from the raw pages",
-            blocking=True,
-        ),
-        SqlCheck(
-            "no_gap_in_processed_hours",
-            "Between an organisation's first and last computed hour of the 31 days up to the run's end, every hour is "
-            "computed.",
-            "organisations with a gap in their hours",
-        ),
-        _KNOWN_ONLY,
-    ],
+    checks=CHECKS["hourly_aggregates"],
 )
 
 # Grain: organisation x channel x metric x day of the organisation's time zone.
@@ -108,14 +120,5 @@ daily_aggregates = ledgered_asset(
     sql_files=["functions/aggregate_daily_data.sql"],
     statement="aggregate_daily_data",
     describe=partial(describe_aggregates, "daily"),
-    checks=[
-        SqlCheck(
-            "day_equals_its_hours",
-            "Every sum of a computed day equals the sum of its hours in the organisation's time zone, and its distinct "
-            "customers a recount from the orders.",
-            "daily values that differ from their hours",
-            blocking=True,
-        ),
-        _KNOWN_ONLY,
-    ],
+    checks=CHECKS["daily_aggregates"],
 )

@@ -55,6 +55,21 @@ def _describe(database: Database, ids: list[UUID], start: datetime, end: datetim
     }
 
 
+CHECKS = {
+    "orders": [
+        SqlCheck(
+            "raw_pages_processed",
+            "Every raw page with records of the run's hours is taken in: its records are entities, or in quarantine.",
+            "raw pages or records that are neither taken in nor quarantined",
+        ),
+        SqlCheck(
+            "amounts_add_up",
+            "Gross sales - discounts + shipping + taxes = total for every order, and no refunds beyond the order.",
+            "orders whose amounts contradict each other",
+        ),
+    ]
+}
+
 # Grain: one order (refund, customer). Broken records go to quarantine and fail their hours for that organisation.
 orders = ledgered_asset(
     name="orders",
@@ -77,16 +92,5 @@ orders = ledgered_asset(
     ],
     statement="ingest_woocommerce",
     describe=_describe,
-    checks=[
-        SqlCheck(
-            "raw_pages_processed",
-            "Every raw page with records of the run's hours is taken in: its records are entities, or in quarantine.",
-            "raw pages or records that are neither taken in nor quarantined",
-        ),
-        SqlCheck(
-            "amounts_add_up",
-            "Gross sales - discounts + shipping + taxes = total for every order, and no refunds beyond the order.",
-            "orders whose amounts contradict each other",
-        ),
-    ],
+    checks=CHECKS["orders"],
 )

@@ -95,18 +95,22 @@ begin
          next_attempt_at)
     select k.organization_id, 'daily_aggregates', k.date::timestamp at time zone 'UTC', coalesce(b.status, 'done'),
            coalesce(o.input_version, 1), case when b.status is null then coalesce(o.input_version, 1) end,
-           greatest(coalesce(c.added, 0), 0), run_id, now(), b.reason,
+           greatest(coalesce(p.row_count, 0) + coalesce(c.added, 0), 0), run_id, now(), b.reason,
            case when b.status is not null then now() + interval '5 minutes' end
     from (select organization_id, date from pg_temp.open_days
           union select organization_id, date from pg_temp.daily_changes) k
     left join pg_temp.open_days o using (organization_id, date)
     left join pg_temp.daily_changes c using (organization_id, date)
     left join pg_temp.blocked_days b using (organization_id, date)
+    left join public.partition_ledger p
+        on p.organization_id = k.organization_id and p.asset = 'daily_aggregates'
+       and p.bucket = k.date::timestamp at time zone 'UTC'
+       and p.bucket >= from_date::timestamp at time zone 'UTC' and p.bucket < (to_date + 1)::timestamp at time zone 'UTC'
     order by 1, 3
     on conflict (organization_id, asset, bucket) do update set
         status = excluded.status,
         computed_version = case when excluded.status = 'done' then l.input_version else l.computed_version end,
-        row_count = greatest(l.row_count + excluded.row_count, 0), run_id = excluded.run_id,
+        row_count = excluded.row_count, run_id = excluded.run_id,
         computed_at = excluded.computed_at, error = excluded.error,
         attempts = case when excluded.status = 'done' then 0 else l.attempts end,
         next_attempt_at = case when excluded.status <> 'done'

@@ -1,0 +1,132 @@
+"""A throw-away database for a benchmark, and what one of its backends spends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import psycopg.sql
+
+from analytics_assets.database import analytics_url, connect
+from analytics_assets.settings import Settings
+
+DATABASE = "analytics_bench"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+class ServerError(RuntimeError):
+    """The benchmark's database cannot be made; the message says why."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work cost.
+
+    Attributes:
+        cpu: seconds of the backend, user and system; None where the server's processes cannot be seen.
+        wall: seconds on the clock.
+        wal: bytes that the whole server wrote to its log meanwhile.
+    """
+
+    cpu: float | None
+    wall: float
+    wal: int
+
+    @property
+    def seconds(self) -> float:
+        """CPU seconds, or what the clock said where there are none."""
+        return self.wall if self.cpu is None else self.cpu
+
+
+def best(costs: list[Cost]) -> Cost:
+    """The least of each figure: load by others only ever adds."""
+    cpu = [cost.cpu for cost in costs if cost.cpu is not None]
+    return Cost(min(cpu, default=None), min(cost.wall for cost in costs), min(cost.wal for cost in costs))
+
+
+class Meter:
+    """Measures what one connection's backend spends."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stat = Path(f"/proc/{connection.info.backend_pid}/stat")
+        # Of a server elsewhere, or in a container of its own, that number is nobody's or somebody else's.
+        try:
+            command = self._stat.with_name("cmdline").read_bytes()
+            self.sees_cpu = command.startswith(b"postgres") and self._moves()
+        except OSError:
+            self.sees_cpu = False
+
+    def _moves(self) -> bool:
+        before = self._cpu()
+        self._connection.execute("select count(*) from generate_series(1, 1000000)")
+        return self._cpu() > before
+
+    def _cpu(self) -> float:
+        fields = self._stat.read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def _log_position(self) -> int:
+        rows = self._connection.execute(
+            "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as at"
+        ).fetchall()
+        return int(rows[0]["at"])
+
+    def measure(self, work: Callable[[], object]) -> Cost:
+        """Runs it once."""
+        log = self._log_position()
+        cpu = self._cpu() if self.sees_cpu else 0.0
+        started = time.perf_counter()
+        work()
+        wall = time.perf_counter() - started
+        spent = self._cpu() - cpu if self.sees_cpu else None
+        return Cost(spent, wall, self._log_position() - log)
+
+
+@contextmanager
+def throw_away_database() -> Iterator[Connection]:
+    """A connection (autocommit) to a new, empty database, dropped at the end.
+
+    On the server of DATABASE_URL, whose role must have createdb; else on an embedded server in a temporary
+    folder.
+    Raises ServerError, DatabaseError, SettingError.
+    """
+    settings = Settings.load()
+    if settings.database_url is None:
+        home = tempfile.mkdtemp(prefix="analytics-bench-")
+        # Registered before the server's own handler, and so called after it has stopped.
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        settings = replace(settings, home=Path(home))
+    url = analytics_url(settings)
+    identifier = psycopg.sql.Identifier(DATABASE)
+    with connect(settings, autocommit=True) as maintenance:
+        try:
+            maintenance.execute(psycopg.sql.SQL("create database {} template template0").format(identifier))
+        except psycopg.errors.DuplicateDatabase:
+            raise ServerError(
+                f"database {DATABASE} exists on this server already: another run goes on there, or one was "
+                f"killed. In the second case: drop database {DATABASE};"
+            ) from None
+        except psycopg.errors.InsufficientPrivilege:
+            raise ServerError(
+                "the role of DATABASE_URL may not create databases: alter role ... createdb;"
+            ) from None
+        try:
+            own = replace(
+                settings, database_url=url.set(database=DATABASE).render_as_string(hide_password=False)
+            )
+            with connect(own, autocommit=True) as connection:
+                yield connection
+        finally:
+            maintenance.execute(psycopg.sql.SQL("drop database if exists {} with (force)").format(identifier))
