@@ -1,5 +1,6 @@
 """Partitions computed from the command line, through Dagster's own runs."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -8,12 +9,11 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from analytics_assets import settings as settings_module
 from analytics_assets.database import connect
 from analytics_assets.instance import process_tag
 from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
 from analytics_assets.organizations.registry import Organization
-from analytics_assets.settings import Settings, note
+from analytics_assets.settings import Settings, home_folder, note
 from analytics_assets.sql import query
 
 # A month of hours a run: progress shows, and what is broken off costs little.
@@ -116,10 +116,10 @@ def reach_back(pieces: Sequence[Piece]) -> list[str]:
         needed = min((piece.start.date() for piece in pieces if piece.assets[-1] in assets), default=start)
         if needed >= start:
             continue
-        if settings_module.os.environ.get(variable, "").strip():
+        if os.environ.get(variable, "").strip():
             raise BackfillError(f"partitions begin at {start}, the backfill at {needed}: set {variable}={needed} or earlier")
         note(variable, needed.isoformat())
-        moved.append(f"partitions now begin at {needed} ({variable}, noted in {settings_module.home_folder() / 'settings.json'})")
+        moved.append(f"partitions now begin at {needed} ({variable}, noted in {home_folder() / 'settings.json'})")
     return moved
 
 

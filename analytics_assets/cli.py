@@ -5,6 +5,7 @@ import warnings
 
 import psycopg
 import typer
+from rich.markup import escape
 
 from analytics_assets.commands import data, demo, organizations, run
 from analytics_assets.commands.console import err
@@ -35,13 +36,14 @@ def main() -> None:
     try:
         app()
     except (DatabaseError, MigrationError, InstanceError, SettingError) as error:
-        err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        err.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
-    except psycopg.errors.UndefinedTable as error:
-        err.print(f"[red]error:[/red] {error.diag.message_primary}: run `analytics migrate` first", soft_wrap=True)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
+        what = escape(str(error.diag.message_primary))
+        err.print(f"[red]error:[/red] {what}: run `analytics migrate` first", soft_wrap=True)
         sys.exit(1)
     except psycopg.OperationalError as error:
-        err.print(f"[red]error:[/red] the database went away: {str(error).strip()}. Run the command again.", soft_wrap=True)
+        err.print(f"[red]error:[/red] the database went away: {escape(str(error).strip())}. Run the command again.", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted: run the command again, it goes on from what is done")

@@ -111,7 +111,7 @@ def stop_embedded(home: Path) -> bool:
 def _parsed(url: str, variable: str) -> URL:
     try:
         parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         raise DatabaseError(f"{variable} is not a database URL; expected postgresql://user:password@host:5432/name") from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise DatabaseError(f"{variable} names a {parsed.get_backend_name()} database; only PostgreSQL 15 to 18 will do")
@@ -143,8 +143,9 @@ def dagster_url(settings: Settings | None = None) -> str:
 
 
 def conninfo(url: URL) -> str:
-    """The same URL for libpq."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    """The same URL for libpq, to which a plus sign is no space."""
+    address, mark, query = url.set(drivername="postgresql").render_as_string(hide_password=False).partition("?")
+    return address + mark + query.replace("+", "%20")
 
 
 def connect(settings: Settings | None = None, *, autocommit: bool = False) -> psycopg.Connection[dict[str, Any]]:
@@ -161,7 +162,7 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> ps
             application_name=_APPLICATION_NAME,
             connect_timeout=15,
         )
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:  # the latter: an unknown option in the URL
         # The driver's message names host, port and database, never the password.
         raise DatabaseError(f"no connection to PostgreSQL: {str(error).strip()}") from None
     major = connection.info.server_version // 10_000
@@ -184,7 +185,7 @@ def engine(settings: Settings | None = None) -> sqlalchemy.Engine:
     return _engine(analytics_url(settings).render_as_string(hide_password=False))
 
 
-class Database(dg.ConfigurableResource):
+class Database(dg.ConfigurableResource[None]):
     """The analytics database as a Dagster resource. It connects when it is used, not when definitions load."""
 
     @contextmanager

@@ -117,7 +117,7 @@ def migrate(
             for file in _check_history(files, once):
                 current = f"migrations/{file.name}"
                 on_file(current)
-                cursor.execute(psycopg.sql.SQL(file.read_text(encoding="utf-8")))  # type: ignore[arg-type]
+                cursor.execute(psycopg.sql.SQL(file.read_text(encoding="utf-8")))
                 cursor.execute("insert into migrations.applied (file, sha256) values (%s, %s)", (current, _checksum(file)))
                 report.applied.append(current)
 
@@ -129,7 +129,7 @@ def migrate(
                     if applied.get(current) == checksum and not (folder == "policies" and report.applied):
                         continue
                     on_file(current)
-                    cursor.execute(psycopg.sql.SQL(file.read_text(encoding="utf-8")))  # type: ignore[arg-type]
+                    cursor.execute(psycopg.sql.SQL(file.read_text(encoding="utf-8")))
                     cursor.execute(
                         "insert into migrations.applied (file, sha256, replaced) values (%s, %s, true)"
                         " on conflict (file) do update set sha256 = excluded.sha256, applied_at = now()",

@@ -78,11 +78,11 @@ def blocks(keys: Sequence[str], time_dimension: str) -> list[Block]:
         buckets_by_key[organization].add(bucket)
     keys_by_range: dict[tuple[datetime, datetime], list[str]] = defaultdict(list)
     for organization, buckets in buckets_by_key.items():
-        start = previous = None
-        for bucket in sorted(buckets):
-            if previous is None or bucket - previous > step or bucket - start >= _LONGEST_TRANSACTION:
-                if previous is not None:
-                    keys_by_range[start, previous + step].append(organization)
+        ordered = sorted(buckets)
+        start = previous = ordered[0]
+        for bucket in ordered[1:]:
+            if bucket - previous > step or bucket - start >= _LONGEST_TRANSACTION:
+                keys_by_range[start, previous + step].append(organization)
                 start = bucket
             previous = bucket
         keys_by_range[start, previous + step].append(organization)

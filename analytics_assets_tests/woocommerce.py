@@ -173,10 +173,10 @@ _TABLES = (
 )
 
 
-def row_versions(connection: Connection) -> list[tuple[Any, ...]]:
-    """Which transaction wrote each row, and where it lies: the same again where nothing was written."""
+def row_versions(connection: Connection, *, locks: bool = False) -> list[tuple[Any, ...]]:
+    """Which transaction wrote each row (or, with locks, touched it), and where it lies: the same where nothing was written."""
     rows: list[tuple[Any, ...]] = []
     for table in _TABLES:
         found = connection.execute(f"select tableoid::text, ctid::text, xmin::text, xmax::text from public.{table}").fetchall()
-        rows += [(table, *row.values()) for row in found]
+        rows += [(table, *row.values())[: 5 if locks else 4] for row in found]
     return sorted(rows)

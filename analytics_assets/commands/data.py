@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analytics_assets.commands.console import err, fail, out, print_table
@@ -94,15 +95,15 @@ def quarantine_discard(identifier: Annotated[str, typer.Argument(metavar="ID")])
         row = connection.execute("select public.discard_quarantined(%s) as reason", (key,)).fetchone()
     if row is None or row["reason"] is None:
         fail(f"nothing open in quarantine with id {key}")
-    out.print(f"discarded: {row['reason']}")
+    out.print(f"discarded: {escape(row['reason'])}")
 
 
-def _rate(from_currency: str, to_currency: str, on: str, rate: str, where: str) -> tuple[str, str, date, Decimal]:
+def _rate(from_currency: str | None, to_currency: str | None, on: str | None, rate: str | None, where: str) -> tuple[str, str, date, Decimal]:
     try:
-        day, value = date.fromisoformat(on), Decimal(rate)
+        day, value = date.fromisoformat(on or ""), Decimal(rate or "")
     except (ValueError, InvalidOperation):
         fail(f"{where}: expected a date such as 2011-01-31 and a rate such as 0.8547, not {on!r} and {rate!r}", 2)
-    return from_currency.upper(), to_currency.upper(), day, value
+    return (from_currency or "").upper(), (to_currency or "").upper(), day, value
 
 
 def _store_rates(rates: list[tuple[str, str, date, Decimal]]) -> None:
@@ -128,13 +129,16 @@ def rates_add(from_currency: str, to_currency: str, on: Annotated[str, typer.Arg
 @rates_app.command("import")
 def rates_import(file: Annotated[Path, typer.Argument(help="CSV with from_currency,to_currency,date,rate", exists=True, dir_okay=False)]) -> None:
     """Take rates from a CSV file with a header line."""
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        wanted = {"from_currency", "to_currency", "date", "rate"}
-        if not wanted <= set(reader.fieldnames or []):
-            fail(f"{file}: expected the columns {', '.join(sorted(wanted))}", 2)
-        rates = [
-            _rate(row["from_currency"], row["to_currency"], row["date"], row["rate"], f"{file}:{number}")
-            for number, row in enumerate(reader, 2)
-        ]
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            wanted = {"from_currency", "to_currency", "date", "rate"}
+            if not wanted <= set(reader.fieldnames or []):
+                fail(f"{file}: expected the columns {', '.join(sorted(wanted))}", 2)
+            rates = [
+                _rate(row["from_currency"], row["to_currency"], row["date"], row["rate"], f"{file}:{number}")
+                for number, row in enumerate(reader, 2)
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        fail(f"{file} is no CSV file in UTF-8: {error}", 2)
     _store_rates(rates)

@@ -15,7 +15,7 @@ def maintain(database: Database, settings: Settings) -> list[dict[str, Any]]:
 
     A partition whose data a later layer has not taken in stays, and says why.
     """
-    steps = (
+    steps: tuple[tuple[str, dict[str, Any]], ...] = (
         ("maintain_make_ahead", {}),
         ("maintain_close_hours", {}),
         ("maintain_drop_hours", {"keep_from": settings.keep_hourly_from()}),

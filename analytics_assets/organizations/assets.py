@@ -38,7 +38,7 @@ _COLUMNS = dg.TableSchema(
         )
     ],
 )
-def organizations(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:
+def organizations(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Grain: one row an organisation. Row count and the first twenty of them in the metadata."""
     with database.connection() as connection:
         found = registry.listed(connection)

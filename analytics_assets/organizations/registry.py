@@ -61,6 +61,7 @@ def add(
         return Organization(**made), True
     found = get(connection, slug)
     for field, wanted, is_so in (
+        ("name", name or found.name, found.name),
         ("time zone", time_zone, found.time_zone),
         ("currency", currency, found.currency),
         ("partition key", partition_key or found.partition_key, found.partition_key),

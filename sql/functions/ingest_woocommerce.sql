@@ -71,10 +71,13 @@ begin
     end if;
 
     create temp table open_hours on commit drop as
-    select b.organization_id, b.bucket, b.input_version, q.reason
+    select b.organization_id, b.bucket, b.input_version, q.reason, case when l.status = 'failed' then l.error end as old_reason
     from private.open_buckets('orders', organization_ids, date_trunc('hour', from_time), to_time, '1 hour') b
     left join private.broken_hours(organization_ids, from_time, to_time) q
-        on q.organization_id = b.organization_id and q.bucket = b.bucket;
+        on q.organization_id = b.organization_id and q.bucket = b.bucket
+    left join public.partition_ledger l
+        on l.organization_id = b.organization_id and l.asset = 'orders' and l.bucket = b.bucket and l.status = 'failed'
+       and l.bucket >= date_trunc('hour', from_time) and l.bucket < to_time;
 
     insert into public.partition_ledger as l
         (organization_id, asset, bucket, status, input_version, computed_version, run_id, computed_at, error, next_attempt_at)
@@ -82,6 +85,8 @@ begin
            h.input_version, case when h.reason is null then h.input_version end, run_id, now(), h.reason,
            case when h.reason is not null then now() + interval '5 minutes' end
     from pg_temp.open_hours h
+    -- Failed as before: nothing to write, nor to lock.
+    where h.reason is null or h.reason is distinct from h.old_reason
     order by h.organization_id, h.bucket
     on conflict (organization_id, asset, bucket) do update set
         status = excluded.status, computed_version = coalesce(excluded.computed_version, l.computed_version),
@@ -89,9 +94,14 @@ begin
         attempts = case when excluded.status = 'done' then 0 else l.attempts end,
         next_attempt_at = case when excluded.status = 'failed'
             then greatest(l.next_attempt_at, excluded.next_attempt_at) end
-    -- Marked again since it was read: stays stale. Failed as before: nothing to write.
-    where l.input_version = excluded.input_version
-      and (l.status, l.error) is distinct from (excluded.status, excluded.error);
+    -- Marked again since it was read: stays stale.
+    where l.input_version = excluded.input_version;
+
+    -- A broken or discarded record moves no figure, and yet its hour fails, or is sound again.
+    perform private.mark_stale('hourly_aggregates', array_agg(h.organization_id order by h.organization_id, h.bucket),
+                               array_agg(h.bucket order by h.organization_id, h.bucket))
+    from pg_temp.open_hours h
+    where h.reason is distinct from h.old_reason;
 
     return query
     select w.organization_id,
@@ -115,15 +125,15 @@ begin
     create temp table broken_records on commit drop as
     select p.organization_id, 'orders' as stream, p.data_source_id, p.order_id as record_key, p.problem_field, p.problem,
            coalesce(p.paid_at, p.placed_at) as occurred_at, p.window_start, p.window_end,
-           coalesce(p.modified_at, p.placed_at) as modified_at, p.record
+           case when p.modified_at <= now() + interval '1 day' then p.modified_at end as modified_at, p.fetched_at, p.record
     from pg_temp.parsed_orders p where p.problem is not null
     union all
     select p.organization_id, 'refunds', p.data_source_id, p.refund_id, p.problem_field, p.problem, p.occurred_at,
-           p.window_start, p.window_end, null, p.record
+           p.window_start, p.window_end, null, p.fetched_at, p.record
     from pg_temp.parsed_refunds p where p.problem is not null
     union all
     select p.organization_id, 'customers', p.data_source_id, p.customer_id, p.problem_field, p.problem, p.registered_at,
-           p.window_start, p.window_end, null, p.record
+           p.window_start, p.window_end, null, p.fetched_at, p.record
     from pg_temp.parsed_customers p where p.problem is not null;
 
     update public.quarantine q set resolution = 'superseded', resolved_at = now(), content = null
@@ -141,18 +151,52 @@ begin
       and q.record_key = s.record_key and q.level = 'record' and q.resolution is null
       and s.modified_at >= coalesce(q.record_modified_at, s.modified_at);
 
-    -- A record without a usable date of its own could belong to any hour of its page.
+    if not exists (select from pg_temp.broken_records) then
+        return;
+    end if;
+    -- A record without a usable date of its own could belong to any hour of its page. One that comes late, when a newer
+    -- sound version is there, is only noted.
     insert into public.quarantine
         (organization_id, source, stream, data_source_id, level, record_key, field, reason, window_start, window_end,
-         record_modified_at, content, content_sha256)
+         record_modified_at, content, content_sha256, resolution, resolved_at)
     select b.organization_id, 'woocommerce', b.stream, b.data_source_id, 'record', b.record_key, b.problem_field, b.problem,
            case when d.dated then b.occurred_at else b.window_start end,
            case when d.dated then b.occurred_at else b.window_end end,
-           b.modified_at, convert_to(b.record::text, 'UTF8'), sha256(convert_to(b.record::text, 'UTF8'))
+           b.modified_at, case when not n.superseded then convert_to(b.record::text, 'UTF8') end,
+           sha256(convert_to(b.record::text, 'UTF8')),
+           case when n.superseded then 'superseded' end, case when n.superseded then now() end
     from pg_temp.broken_records b
     cross join lateral (
         select b.problem_field not in ('date_created_gmt', 'date_paid_gmt') and b.occurred_at is not null as dated
     ) d
+    cross join lateral (
+        select exists (
+            select from (
+                select o.modified_at, o.fetched_at from public.orders o
+                where b.stream = 'orders' and o.organization_id = b.organization_id
+                  and o.data_source_id = b.data_source_id and o.order_id = b.record_key
+                union all
+                select p.modified_at, p.fetched_at from pg_temp.parsed_orders p
+                where b.stream = 'orders' and p.problem is null and p.organization_id = b.organization_id
+                  and p.data_source_id = b.data_source_id and p.order_id = b.record_key
+                union all
+                select null, r.fetched_at from public.refunds r
+                where b.stream = 'refunds' and r.organization_id = b.organization_id
+                  and r.data_source_id = b.data_source_id and r.refund_id = b.record_key
+                union all
+                select null, p.fetched_at from pg_temp.parsed_refunds p
+                where b.stream = 'refunds' and p.problem is null and p.organization_id = b.organization_id
+                  and p.data_source_id = b.data_source_id and p.refund_id = b.record_key
+                union all
+                select null, p.fetched_at from pg_temp.parsed_customers p
+                where b.stream = 'customers' and p.problem is null and p.organization_id = b.organization_id
+                  and p.data_source_id = b.data_source_id and p.customer_id = b.record_key
+            ) s
+            where s.modified_at > b.modified_at
+               or s.modified_at is not distinct from coalesce(b.modified_at, s.modified_at) and s.fetched_at > b.fetched_at
+        ) as superseded
+    ) n
+    order by b.fetched_at, b.record_key
     on conflict do nothing;
 end $$;
 

@@ -105,16 +105,18 @@ begin
     insert into pg_temp.touched_hours select m.organization_id, m.bucket_at from moved m;
 end $$;
 
--- Each touched customer's first order that counts. Moving it moves customers_new from one hour to another.
+-- Each touched customer's first order that counts. Moving it moves customers_new from one hour to another. A customer
+-- without orders or a record of their own (a guest who turned out to be registered) is none any more.
 create or replace function private.find_first_orders() returns void
 language plpgsql set search_path = '' as $$
 begin
     create temp table first_orders on commit drop as
     select k.organization_id, k.data_source_id, k.customer_key, n.first_order_at, n.first_order_bucket,
-           n.customer_id, c.first_order_bucket as old_bucket
+           n.customer_id, c.first_order_bucket as old_bucket, n.orders > 0 or c.modified_at is not null as is_known
     from (select distinct organization_id, data_source_id, customer_key from pg_temp.touched_customers) k
     cross join lateral (
-        select min(o.occurred_at) filter (where o.is_counted) as first_order_at,
+        select count(*) as orders,
+               min(o.occurred_at) filter (where o.is_counted) as first_order_at,
                min(o.bucket_at) filter (where o.is_counted) as first_order_bucket,
                min(o.customer_id) as customer_id
         from public.orders o
@@ -122,15 +124,22 @@ begin
           and o.customer_key = k.customer_key
     ) n
     left join public.customers c using (organization_id, data_source_id, customer_key)
-    where c.customer_key is null
-       or (c.first_order_at, c.first_order_bucket) is distinct from (n.first_order_at, n.first_order_bucket);
+    where c.customer_key is null and n.orders > 0
+       or c.customer_key is not null
+          and (n.orders = 0 and c.modified_at is null
+               or (c.first_order_at, c.first_order_bucket) is distinct from (n.first_order_at, n.first_order_bucket));
 
+    delete from public.customers c
+    using pg_temp.first_orders f
+    where not f.is_known and c.organization_id = f.organization_id and c.data_source_id = f.data_source_id
+      and c.customer_key = f.customer_key;
     insert into public.customers as c
         (organization_id, data_source_id, customer_key, customer_id, email_hash, first_order_at, first_order_bucket, channel_id)
     select f.organization_id, f.data_source_id, f.customer_key, f.customer_id,
            case when f.customer_key like 'email:%' then decode(substr(f.customer_key, 7), 'hex') end,
            f.first_order_at, f.first_order_bucket, 3
     from pg_temp.first_orders f
+    where f.is_known
     order by 1, 2, 3
     on conflict (organization_id, data_source_id, customer_key) do update set
         first_order_at = excluded.first_order_at, first_order_bucket = excluded.first_order_bucket;

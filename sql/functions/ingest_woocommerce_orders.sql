@@ -36,9 +36,9 @@ begin
     ) t
     cross join lateral (
         -- One regular expression in place, not a function call: there are some 25 lines to an order.
-        select coalesce(sum(case when e.line ->> 'quantity' ~ '^-?\d+(\.\d+)?$' then (e.line ->> 'quantity')::numeric end), 0) as items,
-               count(*) filter (where (e.line ->> 'quantity') !~ '^-?\d+(\.\d+)?$' or e.line ->> 'quantity' is null) as bad_lines,
-               min(e.line ->> 'quantity') filter (where (e.line ->> 'quantity') !~ '^-?\d+(\.\d+)?$') as bad_quantity
+        select coalesce(sum(case when e.line ->> 'quantity' ~ '^-?[0-9]{1,15}(\.[0-9]{1,15})?$' then (e.line ->> 'quantity')::numeric end), 0) as items,
+               count(*) filter (where (e.line ->> 'quantity') !~ '^-?[0-9]{1,15}(\.[0-9]{1,15})?$' or e.line ->> 'quantity' is null) as bad_lines,
+               min(e.line ->> 'quantity') filter (where (e.line ->> 'quantity') !~ '^-?[0-9]{1,15}(\.[0-9]{1,15})?$') as bad_quantity
         from jsonb_array_elements(
             case jsonb_typeof(r.record -> 'line_items') when 'array' then r.record -> 'line_items' else '[]' end) as e (line)
     ) l
@@ -52,6 +52,7 @@ begin
             when t.placed_at not between timestamptz '1990-01-01 00:00+00' and now() + interval '1 day' then 'date_created_gmt'
             when t.paid_at is null and coalesce(r.record ->> 'date_paid_gmt', '') <> '' then 'date_paid_gmt'
             when t.paid_at not between timestamptz '1990-01-01 00:00+00' and now() + interval '1 day' then 'date_paid_gmt'
+            when t.modified_at > now() + interval '1 day' then 'date_modified_gmt'
             when t.total is null then 'total'
             when t.taxes is null then 'total_tax'
             when t.shipping is null then 'shipping_total'
@@ -72,6 +73,7 @@ begin
                 when 'currency' then 'a currency code' when 'line_items' then 'a list of lines'
                 when 'date_created_gmt' then 'a date and time between 1990 and tomorrow'
                 when 'date_paid_gmt' then 'a date and time between 1990 and tomorrow'
+                when 'date_modified_gmt' then 'a date and time before tomorrow'
                 else 'a number' end) end as problem
     ) v
     where p.stream = 'orders';

@@ -25,18 +25,22 @@ begin
     ) t
     cross join lateral (
         select sum(abs(private.parse_number(e.line ->> 'quantity'))) as items,
-               sum(abs(private.parse_number(e.line ->> 'total_tax'))) as taxes
+               sum(abs(private.parse_number(e.line ->> 'total_tax'))) as taxes,
+               bool_or(private.parse_number(e.line ->> 'total_tax') is null and e.line ->> 'total_tax' <> '') as is_bad
         from jsonb_array_elements(
             case jsonb_typeof(r.record -> 'line_items') when 'array' then r.record -> 'line_items' else '[]' end) as e (line)
     ) l
     cross join lateral (
         select sum(abs(private.parse_number(e.line ->> 'total'))) as shipping,
-               sum(abs(private.parse_number(e.line ->> 'total_tax'))) as taxes
+               sum(abs(private.parse_number(e.line ->> 'total_tax'))) as taxes,
+               bool_or(private.parse_number(e.line ->> 'total') is null and e.line ->> 'total' <> ''
+                       or private.parse_number(e.line ->> 'total_tax') is null and e.line ->> 'total_tax' <> '') as is_bad
         from jsonb_array_elements(
             case jsonb_typeof(r.record -> 'shipping_lines') when 'array' then r.record -> 'shipping_lines' else '[]' end) as e (line)
     ) s
     cross join lateral (
-        select sum(abs(private.parse_number(e.line ->> 'total_tax'))) as taxes
+        select sum(abs(private.parse_number(e.line ->> 'total_tax'))) as taxes,
+               bool_or(private.parse_number(e.line ->> 'total_tax') is null and e.line ->> 'total_tax' <> '') as is_bad
         from jsonb_array_elements(
             case jsonb_typeof(r.record -> 'fee_lines') when 'array' then r.record -> 'fee_lines' else '[]' end) as e (line)
     ) fe
@@ -47,6 +51,9 @@ begin
             when t.occurred_at is null then 'date_created_gmt'
             when t.occurred_at not between timestamptz '1990-01-01 00:00+00' and now() + interval '1 day' then 'date_created_gmt'
             when t.amount is null then 'amount'
+            when l.is_bad then 'line_items'
+            when s.is_bad then 'shipping_lines'
+            when fe.is_bad then 'fee_lines'
         end as problem_field
     ) f
     cross join lateral (
@@ -56,6 +63,8 @@ begin
                           else (r.record -> f.problem_field)::text end, 'missing'), 80),
             case f.problem_field
                 when 'record' then 'a refund' when 'id' then 'an id' when 'amount' then 'a number'
+                when 'line_items' then 'a list with numbers' when 'shipping_lines' then 'a list with numbers'
+                when 'fee_lines' then 'a list with numbers'
                 else 'a date and time between 1990 and tomorrow' end) end as problem
     ) v
     where p.stream = 'refunds';

@@ -4,7 +4,8 @@
 create or replace function private.parse_number(value text) returns numeric
 language plpgsql immutable parallel safe set search_path = '' as $$
 begin
-    if value ~ '^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?\s*$' then
+    -- Longer ones, and digits of other scripts, which \d may match, would fail in the cast.
+    if length(value) <= 100 and value ~ '^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?\s*$' then
         return value::numeric;
     end if;
     return null;
@@ -14,7 +15,7 @@ end $$;
 create or replace function private.parse_timestamp(value text) returns timestamp
 language plpgsql immutable parallel safe set search_path = '' as $$
 begin
-    if value ~ '^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z?$' then
+    if value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z?$' then
         return rtrim(value, 'Z')::timestamp;
     end if;
     return null;
@@ -30,8 +31,18 @@ language sql immutable parallel safe set search_path = '' as $$
         then sha256(convert_to(organization_id::text || ':' || lower(btrim(email)), 'UTF8')) end
 $$;
 
--- Hours are the source's local hours, as the UTC instant at which they begin: half-hour zones begin theirs at :30.
+-- Hours are the source's local hours, as the UTC instant at which they begin: half-hour zones begin theirs at :30. Where
+-- the clock changes by less than an hour, or within one, the hour that follows begins with the change: cut to the hour it
+-- would seem to begin within the one before. (In two functions, so that the planner can inline the one that is called.)
+create or replace function private.hour_since_clock_change(at timestamptz, time_zone text) returns timestamptz
+language sql immutable parallel safe set search_path = '' as $$
+    select coalesce(min(g), date_trunc('hour', at, time_zone))
+    from generate_series(date_trunc('hour', at, time_zone), at, interval '1 minute') g
+    where (at at time zone time_zone) - (g at time zone time_zone) = at - g
+$$;
 create or replace function private.local_hour(at timestamptz, time_zone text) returns timestamptz
 language sql immutable parallel safe set search_path = '' as $$
-    select date_trunc('hour', at, time_zone)
+    select case when date_trunc('hour', at, time_zone) at time zone time_zone = date_trunc('hour', at at time zone time_zone)
+        then date_trunc('hour', at, time_zone)
+        else private.hour_since_clock_change(at, time_zone) end
 $$;

@@ -18,7 +18,7 @@ create table public.metrics (
     numerator_minus boolean not null default false,
     scale numeric not null default 1,
     description text not null,
-    constraint metrics_ratio_parts check ((kind = 'ratio') = (numerator is not null and denominator is not null)),
+    constraint metrics_ratio_parts check (num_nonnulls(numerator, denominator) = case kind when 'ratio' then 2 else 0 end),
     constraint metrics_distinct_never_hourly check (kind <> 'distinct' or not hourly),
     constraint metrics_ratio_never_stored check (kind <> 'ratio' or not hourly)
 );
@@ -108,7 +108,8 @@ create table public.exchange_rates (
     from_currency text not null check (from_currency ~ '^[A-Z]{3}$'),
     to_currency text not null check (to_currency ~ '^[A-Z]{3}$'),
     rate_date date not null,
-    rate numeric not null check (rate > 0),
+    -- NaN and infinity are numeric too, and greater than 0.
+    rate numeric not null check (rate > 0 and rate < 'infinity'),
     source text not null default 'manual',
     created_at timestamptz not null default now(),
     primary key (from_currency, to_currency, rate_date),

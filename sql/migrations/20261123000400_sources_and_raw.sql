@@ -1,8 +1,8 @@
 -- Connected sources, their sync logs, verbatim response pages, and what could not be taken in.
 
 create table public.data_sources (
-    id uuid primary key default gen_random_uuid(),
     organization_id uuid not null references public.organizations (id) on delete cascade,
+    id uuid not null default gen_random_uuid(),
     source_type varchar(50) not null
         check (source_type in ('google_analytics', 'meta_ads', 'woocommerce', 'shopify', 'events')),
     source_name varchar(255) not null,
@@ -16,8 +16,8 @@ create table public.data_sources (
     last_error text,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
-    unique (organization_id, source_type, source_name),
-    unique (organization_id, id)
+    primary key (organization_id, id),
+    unique (organization_id, source_type, source_name)
 );
 comment on column public.data_sources.time_zone is
     'Zone of the account at the vendor: hours of its facts are hours of this zone.';

@@ -8,7 +8,7 @@ create table public.cohort_analysis (
     period_number integer not null check (period_number >= 0),
     cohort_size integer not null check (cohort_size > 0),
     active_users integer not null check (active_users between 0 and cohort_size),
-    retention_rate numeric(5, 4) generated always as (round(active_users::numeric / cohort_size, 4)) stored,
+    retention_rate numeric(5, 4) generated always as (round(active_users::numeric / nullif(cohort_size, 0), 4)) stored,
     revenue numeric not null default 0,
     is_complete boolean not null,
     id uuid not null default gen_random_uuid(),
