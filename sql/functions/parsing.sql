@@ -33,15 +33,16 @@ $$;
 
 -- Hours are the source's local hours, as the UTC instant at which they begin: half-hour zones begin theirs at :30. Where
 -- the clock changes by less than an hour, or within one, the hour that follows begins with the change: cut to the hour it
--- would seem to begin within the one before. (In two functions, so that the planner can inline the one that is called.)
+-- would seem to begin within the one before. (Stable as date_trunc is, and in two
+-- functions: so the planner puts the one that is called in place, at a tenth of the cost.)
 create or replace function private.hour_since_clock_change(at timestamptz, time_zone text) returns timestamptz
-language sql immutable parallel safe set search_path = '' as $$
+language sql stable parallel safe set search_path = '' as $$
     select coalesce(min(g), date_trunc('hour', at, time_zone))
     from generate_series(date_trunc('hour', at, time_zone), at, interval '1 minute') g
     where (at at time zone time_zone) - (g at time zone time_zone) = at - g
 $$;
 create or replace function private.local_hour(at timestamptz, time_zone text) returns timestamptz
-language sql immutable parallel safe set search_path = '' as $$
+language sql stable parallel safe set search_path = '' as $$
     select case when date_trunc('hour', at, time_zone) at time zone time_zone = date_trunc('hour', at at time zone time_zone)
         then date_trunc('hour', at, time_zone)
         else private.hour_since_clock_change(at, time_zone) end

@@ -1,0 +1,107 @@
+"""A year of a real shop, against a recount of its files with pandas."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analytics_assets.raw.importer import import_files, open_target
+from analytics_assets.settings import PROJECT_ROOT
+from analytics_assets_tests.woocommerce import Connection, add_organization, compute, daily, hourly, ledger, row_versions
+
+FOLDER = PROJECT_ROOT.parent / "shared" / "data" / "online_retail"
+START, END = datetime(2010, 12, 1, tzinfo=UTC), datetime(2011, 12, 11, tzinfo=UTC)
+ORDERED = ("orders", "items_sold", "gross_sales", "customers_new")
+METRICS = (*ORDERED, "refunds_count", "refunds_amount", "net_sales", "total_sales", "discounts", "shipping_revenue", "taxes")
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the data set is not here")
+
+
+def read(stream: str) -> Iterator[dict[str, Any]]:
+    with gzip.open(FOLDER / f"woocommerce_{stream}.jsonl.gz", "rb") as file:
+        for line in file:
+            yield from json.loads(line)
+
+
+def exact(values: "pd.Series[Any]") -> Decimal:
+    return sum(values, Decimal(0))
+
+
+def recount() -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Orders and refunds: when (UTC), what, how much; in Decimal."""
+    orders = pd.DataFrame(
+        {
+            "at": o["date_paid_gmt"] or o["date_created_gmt"], "customer": o["customer_id"], "orders": Decimal(1),
+            "items_sold": Decimal(sum(line["quantity"] for line in o["line_items"])), "gross_sales": Decimal(o["total"]),
+        }
+        for o in read("orders")
+    )
+    refunds = pd.DataFrame(
+        {"at": r["date_created_gmt"], "refunds_count": Decimal(1), "refunds_amount": Decimal(r["amount"])} for r in read("refunds")
+    )
+    for frame in (orders, refunds):
+        frame["at"] = pd.to_datetime(frame["at"], utc=True)
+        frame["hour"] = frame["at"].dt.floor("h")
+        frame["date"] = frame["hour"].dt.tz_convert("Europe/London").dt.date
+    known = orders[orders["customer"] != 0].sort_values("at", kind="stable")
+    first = known.drop_duplicates("customer").index
+    orders["customers_new"] = [Decimal(int(i in first)) for i in orders.index]
+    return orders, refunds
+
+
+def expected(orders: "pd.DataFrame", refunds: "pd.DataFrame", period: str) -> dict[str, dict[Any, Decimal]]:
+    """Each metric by period, without zeros."""
+    sums: dict[str, dict[Any, Decimal]] = {m: orders.groupby(period)[m].agg(exact).to_dict() for m in ORDERED}
+    sums |= {m: refunds.groupby(period)[m].agg(exact).to_dict() for m in ("refunds_count", "refunds_amount")}
+    periods = sums["orders"].keys() | sums["refunds_count"].keys()
+    zero = Decimal(0)
+    net = {p: sums["gross_sales"].get(p, zero) - sums["refunds_amount"].get(p, zero) for p in periods}
+    none: dict[Any, Decimal] = {}
+    sums |= {"net_sales": net, "total_sales": net, "discounts": none, "shipping_revenue": none, "taxes": none}
+    return {m: {p: v for p, v in values.items() if v != 0} for m, values in sums.items()}
+
+
+def import_both(connection: Connection) -> list[int]:
+    return [
+        import_files(
+            connection, open_target(connection, "retail", "woocommerce", stream), [Path(FOLDER / f"woocommerce_{stream}.jsonl.gz")]
+        ).stored
+        for stream in ("orders", "refunds")
+    ]
+
+
+def test_a_real_year_by_hour_by_day_and_in_total(connection: Connection) -> None:
+    org = add_organization(connection, "retail", "Europe/London", "GBP")
+    assert import_both(connection) == [208, 39]
+    compute(connection, [org], START, END)
+    orders, refunds = recount()
+    assert (len(orders), exact(orders["gross_sales"])) == (20_725, Decimal("10655622.484"))
+    assert (len(refunds), exact(refunds["refunds_amount"])) == (3_836, Decimal("896812.49"))
+
+    for view, period in ((hourly, "hour"), (daily, "date")):
+        counted = expected(orders, refunds, period)
+        for metric in METRICS:
+            found = {at: value for at, value in view(connection, "retail", metric).items() if value != 0}
+            assert found == counted[metric], (period, metric)
+            assert sum(found.values()) == sum(counted[metric].values())
+    known = orders[orders["customer"] != 0]
+    ordering = known.groupby("date")["customer"].nunique().to_dict()
+    assert {d: v for d, v in daily(connection, "retail", "customers_ordering").items() if v != 0} == ordering
+    newcomers = daily(connection, "retail", "customers_new")
+    assert sum(newcomers.values()) == known["customer"].nunique()
+    first_dates: dict[Any, date] = known.groupby("customer")["date"].min().to_dict()
+    returning = known[known["date"] > known["customer"].map(first_dates)].groupby("date")["customer"].nunique().to_dict()
+    assert {d: v for d, v in daily(connection, "retail", "customers_returning").items() if v != 0} == returning
+
+    for asset in ("orders", "hourly_aggregates"):
+        assert set(ledger(connection, "retail", asset).values()) == {("done", None)}
+    before = row_versions(connection)
+    assert import_both(connection) == [0, 0]
+    compute(connection, [org], START, END)
+    assert row_versions(connection) == before
