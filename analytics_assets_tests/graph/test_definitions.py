@@ -114,7 +114,7 @@ def test_dg_checks_and_lists_the_definitions(database: str) -> None:
         )
         assert result.returncode == 0, result.stderr
     for name in ASSETS:
-        assert f'"key": "{name}"' in result.stdout
+        assert f'"asset_key": "{name}"' in result.stdout
 
 
 def test_ranges_of_partitions_become_few_statements() -> None:
