@@ -123,6 +123,13 @@ def reach_back(pieces: Sequence[Piece]) -> list[str]:
     return moved
 
 
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C ended the run. Dagster takes the signal while a run executes, fails the run and returns: a backfill
+    that did not ask went on with its next run."""
+    errors = [getattr(event.event_specific_data, "error", None) for event in result.all_events if event.is_failure]
+    return any(error is not None and "Interrupt" in (error.cls_name or "") for error in errors)
+
+
 def _execute(
     instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport
 ) -> None:
@@ -154,12 +161,11 @@ def _execute(
                     **process_tag(),
                     "analytics/requested_by": "backfill",
                 },
-                run_config={
-                    "ops": {name: {"config": {"organizations": members}} for name in waiting},
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                },
+                run_config={"ops": {name: {"config": {"organizations": members}} for name in waiting}},
                 raise_on_error=False,
             )
+            if _was_interrupted(result):
+                raise KeyboardInterrupt
             report.runs.append(result.run_id)
             if not result.success:
                 report.failed_runs.append(result.run_id)

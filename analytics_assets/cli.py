@@ -45,9 +45,10 @@ def main() -> None:
     except psycopg.OperationalError as error:
         err.print(f"[red]error:[/red] the database went away: {escape(str(error).strip())}. Run the command again.", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("interrupted: run the command again, it goes on from what is done")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:
+            err.print("interrupted: run the command again, it goes on from what is done")
+        raise
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import psycopg
 import psycopg.sql
 import sqlalchemy
@@ -95,7 +98,30 @@ def _embedded_url(home: Path) -> str:
             _secure(server.get_uri(), password, access_file)
             server.stop()  # what it now has to read, it reads at the start
             server.ensure_postgres_running()
-    return make_url(server.get_uri()).set(password=password).render_as_string(hide_password=False)
+        return _url_when_answering(server, password)
+
+
+def _url_when_answering(server: Any, password: str) -> str:
+    """The server's URL, once it answers there.
+
+    To the wheel a server runs while its process exists: so does one that was killed a moment ago, or that nobody reaps
+    (a container whose first process does not), and the next command joined it in vain.
+    """
+    mark = server.pgdata / "postmaster.pid"
+    for attempt in range(50):
+        url = make_url(server.get_uri()).set(password=password).render_as_string(hide_password=False)
+        try:
+            psycopg.connect(url, connect_timeout=15).close()
+            return url
+        except psycopg.OperationalError as error:
+            reason = str(error).strip()
+        time.sleep(0.02 * attempt)
+        with suppress(OSError, IndexError, ValueError, psutil.NoSuchProcess):
+            if psutil.Process(int(mark.read_text().split()[0])).status() == psutil.STATUS_ZOMBIE:
+                mark.unlink()
+        with suppress(subprocess.SubprocessError):
+            server.ensure_postgres_running()
+    raise DatabaseError(f"the embedded server does not answer: {reason}. See {server.log}")
 
 
 def stop_embedded(home: Path) -> bool:

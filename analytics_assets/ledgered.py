@@ -19,6 +19,8 @@ from analytics_assets.partitions import single_run
 from analytics_assets.runs import COMPUTED_CHECK, Scope, materialize_partitions, parse_key
 from analytics_assets.sql import query, version_of
 
+# One group: the lineage opens with all assets in sight, where several would open as closed boxes.
+GROUP = "analytics"
 _WORST = 20
 _STANDALONE_WINDOW = timedelta(days=31)
 
@@ -101,7 +103,7 @@ def ledgered_asset(
     columns: dg.TableSchema,
     lineage: dg.TableColumnLineage,
     kinds: set[str],
-    group: str,
+    layer: str,
     sql_files: Sequence[str],
     statement: str,
     describe: Describe,
@@ -110,6 +112,7 @@ def ledgered_asset(
     """An asset of which one run computes a rectangle of partitions with one statement.
 
     Args:
+        layer: tag, for selections such as tag:layer=aggregates.
         statement: name of the query that computes; it takes ids, start, end (instants, UTC) and run_id, and returns a
             row of figures an organisation that had work.
         sql_files: the files (relative to sql/) whose text is the asset's code_version.
@@ -129,10 +132,10 @@ def ledgered_asset(
                 deps=deps,
                 description=description,
                 skippable=True,
-                group_name=group,
+                group_name=GROUP,
                 code_version=version_of(*sql_files),
                 owners=["team:analytics"],
-                tags={"layer": group},
+                tags={"layer": layer},
                 kinds=kinds,
                 metadata={
                     "dagster/table_name": table,

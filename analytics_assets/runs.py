@@ -187,7 +187,8 @@ def materialize_partitions(
         asset: its name, in the graph and in the ledger.
         time_dimension: ``hour`` or ``day``.
         compute: one SQL statement over (organization ids, start, end), in a transaction that is committed after it.
-        describe: metadata to look at (preview, plot) over the whole run; it goes to the run's last partition only,
+        describe: metadata to look at (preview, plot) over the whole run; with the figures named run_... it goes to the
+            run's last partition only,
             since a plot in each of ten thousand events would outweigh the data.
 
     Raises dg.Failure (no retries) where every partition of the run failed: broken input does not mend by itself.
@@ -199,11 +200,11 @@ def materialize_partitions(
     good = [at for at in keys if at not in failures]
 
     summary: dict[str, Any] = {
-        **{name: dg.MetadataValue.int(value) for name, value in progress.figures.items()},
-        "organizations": dg.MetadataValue.int(len(progress.organizations)),
-        "partitions": dg.MetadataValue.int(len(keys)),
-        "rows": dg.MetadataValue.int(sum(progress.bucket_rows.get(at, 0) for at in keys)),
-        "seconds": dg.MetadataValue.float(round(progress.seconds, 3)),
+        **{f"run_{name}": dg.MetadataValue.int(value) for name, value in progress.figures.items()},
+        "run_organizations": dg.MetadataValue.int(len(progress.organizations)),
+        "run_partitions": dg.MetadataValue.int(len(keys)),
+        "run_row_count": dg.MetadataValue.int(sum(progress.bucket_rows.get(at, 0) for at in keys)),
+        "run_seconds": dg.MetadataValue.float(round(progress.seconds, 3)),
     }
     check = dg.AssetCheckResult(
         check_name=COMPUTED_CHECK,

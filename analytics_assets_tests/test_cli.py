@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from analytics_assets.cli import app
 from analytics_assets.database import connect
-from analytics_assets_tests.woocommerce import Connection, order
+from analytics_assets_tests.woocommerce import Connection, add_organization, order, take_in
 
 Result = subprocess.CompletedProcess[str]
 DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
@@ -33,13 +35,19 @@ def done(*arguments: str, **variables: str) -> str:
     return result.stdout
 
 
-def refused(status: int, words: str, *arguments: str, **variables: str) -> None:
-    """It ends with this status and says why: one line for 1, no traceback ever."""
-    result = analytics(*arguments, **variables)
-    assert result.returncode == status, result.stderr + result.stdout
-    assert re.search(words, result.stderr) and "Traceback" not in result.stderr, result.stderr
-    if status == 1:
-        assert len(result.stderr.strip().splitlines()) == 1 and result.stderr.startswith("error: "), result.stderr
+def refused(words: str, *arguments: str) -> None:
+    """It ends with 1 and says why in one line, without a traceback."""
+    result = analytics(*arguments)
+    assert result.returncode == 1, result.stderr + result.stdout
+    assert re.search(words, result.stderr) and result.stderr.startswith("error: "), result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def misused(words: str, *arguments: str) -> None:
+    """It ends with 2 and says what was wrong. (In this process: the same commands, without a start for each.)"""
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+    assert re.search(words, result.output), result.output
 
 
 def pages(folder: Path, name: str, *lines: object) -> str:
@@ -92,46 +100,49 @@ def test_what_an_organisation_cannot_be(connection: Connection, words: str, argu
     """One line, and nothing is changed."""
     connection.execute("insert into public.organizations (slug, name) values ('there', 'There')")
     connection.commit()
-    refused(1, words, "organizations", *arguments)
+    refused(words, "organizations", *arguments)
     rows = connection.execute("select slug, name, time_zone, is_active from public.organizations").fetchall()
     assert [tuple(row.values()) for row in rows] == [("there", "There", "UTC", True)]
 
 
 def test_a_command_called_wrongly(database: str, tmp_path: Path) -> None:
     """Exit status 2, and the word that was wrong."""
-    refused(2, "No such command", "organisations")
-    refused(2, "Missing option '--cells'", "organizations", "spread")
-    refused(2, "-1 cells: expected", "organizations", "spread", "--cells", "-1")
-    refused(2, "'x' is no id", "quarantine", "discard", "x")
-    refused(2, "expected a date such as", "rates", "add", "USD", "EUR", "monday", "0.9")
-    refused(2, "does not exist", "rates", "import", str(tmp_path / "none.csv"))
-    refused(2, "line_number|expected the columns", "rates", "import", pages(tmp_path, "a.csv", "from,to", "USD,EUR"))
-    refused(
-        2, "b.csv:2: expected a date", "rates", "import", pages(tmp_path, "b.csv", "from_currency,to_currency,date,rate", "USD")
-    )
+    misused("No such command", "organisations")
+    misused("Missing option '--cells'", "organizations", "spread")
+    misused("-1 cells: expected", "organizations", "spread", "--cells", "-1")
+    misused("'x' is no id", "quarantine", "discard", "x")
+    misused("expected a date such as", "rates", "add", "USD", "EUR", "monday", "0.9")
+    misused("(?s)does.*not exist", "rates", "import", str(tmp_path / "none.csv"))
+    misused("line_number|expected the columns", "rates", "import", pages(tmp_path, "a.csv", "from,to", "USD,EUR"))
+    misused("b.csv:2: expected a date", "rates", "import", pages(tmp_path, "b.csv", "from_currency,to_currency,date,rate", "USD"))
 
 
 def test_without_tables_it_says_what_to_do_first(empty_database: str) -> None:
     """(`organizations add` asks a function first; only missing tables were known, and it ended in a traceback.)"""
     for command in (["organizations", "list"], ["organizations", "add", "acme"], ["quarantine", "discard", f"{'0' * 32}"]):
-        refused(1, "run `analytics migrate` first", *command)
+        refused("run `analytics migrate` first", *command)
 
 
-def test_help_of_every_command() -> None:
-    """Each command is in the help of its group and has one of its own; without a database."""
-    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    commands = re.findall(r"^│ ([a-z]+) ", done("--help", **nowhere), re.MULTILINE)
-    assert {"migrate", "organizations", "import", "quarantine", "rates", "backfill", "maintain", "ui", "demo"} <= set(commands)
-    started = {
-        command: subprocess.Popen(
-            [sys.executable, "-m", "analytics_assets.cli", *command.split(), "--help"], env=os.environ | nowhere,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for command in [*commands, "organizations add", "organizations spread", "quarantine discard", "rates import"]
-    }  # fmt: skip
-    said = {command: process.communicate(timeout=120)[0] for command, process in started.items()}
-    assert {command: process.returncode for command, process in started.items()} == dict.fromkeys(started, 0)
-    assert [command for command, text in said.items() if f"Usage: python -m analytics_assets.cli {command}" not in text] == []
+def test_help_of_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command and each of a group's has a help of its own; without a database."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    found: list[str] = []
+
+    def look(*command: str) -> None:
+        result = CliRunner().invoke(app, [*command, "--help"])
+        assert result.exit_code == 0 and f"Usage: root {' '.join(command)}".strip() in result.output, result.output
+        for name in re.findall(r"^│ ([a-z]+) ", result.output.partition("Commands")[2], re.MULTILINE):
+            found.append(" ".join([*command, name]))
+            look(*command, name)
+
+    look()
+    groups = {
+        "organizations": ["add", "list", "spread", "deactivate"],
+        "quarantine": ["list", "discard"],
+        "rates": ["add", "import"],
+    }
+    wanted = {f"{group} {name}" for group, names in groups.items() for name in names}
+    assert {"migrate", "import", "backfill", "maintain", "ui", "stop", "demo", *wanted} <= set(found)
 
 
 def test_rates(connection: Connection, tmp_path: Path) -> None:
@@ -141,8 +152,8 @@ def test_rates(connection: Connection, tmp_path: Path) -> None:
     file = pages(tmp_path, "r.csv", "rate,date,to_currency,from_currency", "0.9,2026-03-02,EUR,USD", "0.8,2026-03-03,EUR,USD")
     assert "2 rates, 1 of them new or changed" in done("rates", "import", file)
     for rate in ("0", "NaN", "Infinity", "1e999999"):
-        refused(1, "a rate is not allowed", "rates", "add", "GBP", "EUR", "2026-03-02", rate)
-    refused(1, "a rate is not allowed", "rates", "add", "EURO", "USD", "2026-03-02", "1")
+        refused("a rate is not allowed", "rates", "add", "GBP", "EUR", "2026-03-02", rate)
+    refused("a rate is not allowed", "rates", "add", "EURO", "USD", "2026-03-02", "1")
     rows = connection.execute("select rate::float as rate from public.exchange_rates order by rate_date").fetchall()
     assert [row["rate"] for row in rows] == [0.9, 0.8]
 
@@ -159,24 +170,25 @@ def test_import_and_quarantine(connection: Connection, tmp_path: Path) -> None:
     assert "1 known already" in done(*to_acme, pages(tmp_path, "again.jsonl", good))
     only_bad = analytics(*to_acme, pages(tmp_path, "bad.jsonl", "<html>"))
     assert only_bad.returncode == 1 and "HTML or XML" in only_bad.stdout and "Traceback" not in only_bad.stderr
-    refused(1, "no organisation 'nobody'", *to_acme[:2], "nobody", *to_acme[3:], pages(tmp_path, "c.jsonl", good))
-    refused(1, "no stream woocommerce fax", *to_acme[:-1], "fax", pages(tmp_path, "c.jsonl", good))
+    refused("no organisation 'nobody'", *to_acme[:2], "nobody", *to_acme[3:], pages(tmp_path, "c.jsonl", good))
+    refused("no stream woocommerce fax", *to_acme[:-1], "fax", pages(tmp_path, "c.jsonl", good))
     listed = done("quarantine", "list", "--organization", "acme")
     assert "2 in quarantine" in listed and "mixed.jsonl:2" in listed and "bad.jsonl:1" in listed
     key = re.findall(r"^([0-9a-f-]{36}) ", listed, re.MULTILINE)[0]
     assert "discarded: " in done("quarantine", "discard", key)
-    refused(1, "nothing open in quarantine", "quarantine", "discard", key)
+    refused("nothing open in quarantine", "quarantine", "discard", key)
     assert "1 in quarantine" in done("quarantine", "list")
     assert "discarded" in done("quarantine", "list", "--all")
 
 
 def test_backfill(connection: Connection, tmp_path: Path) -> None:
     """One organisation whole: its figures stand in the reader's view. One with a broken order: status 1 and its name."""
-    for slug, extra in (("whole", {}), ("broken", {"total": "much"})):
-        done("organizations", "add", slug, "--currency", "EUR")
+    extra: dict[str, str] = {}
+    for slug in ("whole", "broken"):
+        add_organization(connection, slug)
         good = [order(number, DAY + timedelta(hours=9), "10.50") for number in (1, 2)]
-        file = pages(tmp_path, f"{slug}.jsonl", [*good, order(3, DAY + timedelta(hours=11)) | extra])
-        done("import", "--organization", slug, "--source", "woocommerce", "--stream", "orders", file)
+        take_in(connection, tmp_path, slug, "orders", [*good, order(3, DAY + timedelta(hours=11)) | extra])
+        extra = {"total": "much"}
     output = done("backfill", "--organization", "whole", "--from", FROM, "--to", TO)
     assert re.search(r"\b0 not done", output)
     rows = connection.execute(
@@ -190,9 +202,9 @@ def test_backfill(connection: Connection, tmp_path: Path) -> None:
     assert [tuple(row.values()) for row in days] == [("31.00", FROM)]
     result = analytics("backfill", "--organization", "broken", "--from", FROM, "--to", TO)
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
-    assert re.search(rf"^broken +hourly_aggregates +{FROM} 11:00 +failed .*quarantine", result.stdout, re.MULTILINE), (
-        result.stdout
-    )
+    assert re.search(
+        rf"^broken +hourly_aggregates +{FROM} 11:00 +failed +order 3: total is \"much\"", result.stdout, re.MULTILINE
+    ), result.stdout
     connection.rollback()
     sold = "select count(*) as hours from public.hourly_aggregates a join public.organizations o on o.id = a.organization_id"
     assert connection.execute(sold + " where o.slug = 'broken' and a.metric = 'orders'").fetchone() == {"hours": 1}
@@ -202,11 +214,11 @@ def test_a_backfill_that_cannot_be(database: str) -> None:
     """Refused before anything runs."""
     with connect() as opened:
         opened.execute("insert into public.organizations (slug, is_active) values ('acme', true), ('asleep', false)")
-    refused(1, "no organisation 'nobody'", "backfill", "--organization", "nobody", "--from", FROM, "--to", TO)
-    refused(1, "asleep is not active", "backfill", "--organization", "asleep", "--from", FROM, "--to", TO)
-    refused(2, "--from monday", "backfill", "--organization", "acme", "--from", "monday", "--to", TO)
-    refused(2, "is not before", "backfill", "--organization", "acme", "--from", TO, "--to", FROM)
-    refused(2, "no asset fancy", "backfill", "--organization", "acme", "--from", FROM, "--to", TO, "--assets", "fancy")
+    refused("no organisation 'nobody'", "backfill", "--organization", "nobody", "--from", FROM, "--to", TO)
+    refused("asleep is not active", "backfill", "--organization", "asleep", "--from", FROM, "--to", TO)
+    misused("--from monday", "backfill", "--organization", "acme", "--from", "monday", "--to", TO)
+    misused("is not before", "backfill", "--organization", "acme", "--from", TO, "--to", FROM)
+    misused("no asset fancy", "backfill", "--organization", "acme", "--from", FROM, "--to", TO, "--assets", "fancy")
 
 
 def test_definitions_load_with_nothing(tmp_path: Path) -> None:

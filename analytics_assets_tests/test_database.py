@@ -119,6 +119,7 @@ JOIN = """
 import os, sys
 from analytics_assets.database import analytics_url, connect, conninfo
 with connect() as connection:
+    connection.execute("select pg_advisory_xact_lock(1)")
     connection.execute("create table if not exists public.kept (pid int)")
     connection.execute("insert into public.kept values (%s)", (os.getpid(),))
     row = connection.execute("select count(*) as kept, pg_postmaster_start_time() as since from public.kept").fetchone()

@@ -37,13 +37,17 @@ def recount() -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """Orders and refunds: when (UTC), what, how much; in Decimal."""
     orders = pd.DataFrame(
         {
-            "at": o["date_paid_gmt"] or o["date_created_gmt"], "customer": o["customer_id"], "orders": Decimal(1),
-            "items_sold": Decimal(sum(line["quantity"] for line in o["line_items"])), "gross_sales": Decimal(o["total"]),
+            "at": o["date_paid_gmt"] or o["date_created_gmt"],
+            "customer": o["customer_id"],
+            "orders": Decimal(1),
+            "items_sold": Decimal(sum(line["quantity"] for line in o["line_items"])),
+            "gross_sales": Decimal(o["total"]),
         }
         for o in read("orders")
     )
     refunds = pd.DataFrame(
-        {"at": r["date_created_gmt"], "refunds_count": Decimal(1), "refunds_amount": Decimal(r["amount"])} for r in read("refunds")
+        {"at": r["date_created_gmt"], "refunds_count": Decimal(1), "refunds_amount": Decimal(r["amount"])}
+        for r in read("refunds")
     )
     for frame in (orders, refunds):
         frame["at"] = pd.to_datetime(frame["at"], utc=True)
@@ -51,7 +55,7 @@ def recount() -> tuple["pd.DataFrame", "pd.DataFrame"]:
         frame["date"] = frame["hour"].dt.tz_convert("Europe/London").dt.date
     known = orders[orders["customer"] != 0].sort_values("at", kind="stable")
     first = known.drop_duplicates("customer").index
-    orders["customers_new"] = [Decimal(int(i in first)) for i in orders.index]
+    orders["customers_new"] = pd.Series([Decimal(int(i in first)) for i in orders.index], dtype=object)
     return orders, refunds
 
 
@@ -70,7 +74,9 @@ def expected(orders: "pd.DataFrame", refunds: "pd.DataFrame", period: str) -> di
 def import_both(connection: Connection) -> list[int]:
     return [
         import_files(
-            connection, open_target(connection, "retail", "woocommerce", stream), [Path(FOLDER / f"woocommerce_{stream}.jsonl.gz")]
+            connection,
+            open_target(connection, "retail", "woocommerce", stream),
+            [Path(FOLDER / f"woocommerce_{stream}.jsonl.gz")],
         ).stored
         for stream in ("orders", "refunds")
     ]

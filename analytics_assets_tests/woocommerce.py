@@ -41,12 +41,22 @@ def order(
     local = at.astimezone(ZoneInfo(zone))
     changed = modified or at
     return {
-        "id": number, "parent_id": 0, "status": status, "currency": currency,
-        "date_created": _text(local), "date_created_gmt": _text(at.astimezone(UTC)),
-        "date_modified": _text(changed.astimezone(ZoneInfo(zone))), "date_modified_gmt": _text(changed.astimezone(UTC)),
-        "date_paid": _text(local) if paid else None, "date_paid_gmt": _text(at.astimezone(UTC)) if paid else None,
-        "discount_total": discount, "shipping_total": shipping, "total": total, "total_tax": tax,
-        "customer_id": customer, "billing": {"email": email},
+        "id": number,
+        "parent_id": 0,
+        "status": status,
+        "currency": currency,
+        "date_created": _text(local),
+        "date_created_gmt": _text(at.astimezone(UTC)),
+        "date_modified": _text(changed.astimezone(ZoneInfo(zone))),
+        "date_modified_gmt": _text(changed.astimezone(UTC)),
+        "date_paid": _text(local) if paid else None,
+        "date_paid_gmt": _text(at.astimezone(UTC)) if paid else None,
+        "discount_total": discount,
+        "shipping_total": shipping,
+        "total": total,
+        "total_tax": tax,
+        "customer_id": customer,
+        "billing": {"email": email},
         "line_items": [{"id": number * 10, "quantity": items, "subtotal": total, "total": total, "total_tax": tax}],
         "refunds": [],
     } | extra
@@ -57,8 +67,11 @@ def refund(
 ) -> dict[str, Any]:
     """A refund as GET /wc/v3/refunds gives it."""
     return {
-        "id": number, "parent_id": parent, "amount": amount,
-        "date_created": _text(at.astimezone(ZoneInfo(zone))), "date_created_gmt": _text(at.astimezone(UTC)),
+        "id": number,
+        "parent_id": parent,
+        "amount": amount,
+        "date_created": _text(at.astimezone(ZoneInfo(zone))),
+        "date_created_gmt": _text(at.astimezone(UTC)),
         "line_items": [{"id": number * 10, "quantity": -1, "total": f"-{amount}", "total_tax": f"-{tax}"}],
         "shipping_lines": [{"id": number * 10 + 1, "total": f"-{shipping}", "total_tax": "0.00"}] if shipping != "0.00" else [],
     }
@@ -70,9 +83,14 @@ def customer(
     """A registered customer as GET /wc/v3/customers gives it."""
     changed = modified or registered
     return {
-        "id": number, "email": email, "username": f"user{number}", "is_paying_customer": True,
-        "date_created": _text(registered.astimezone(ZoneInfo(zone))), "date_created_gmt": _text(registered.astimezone(UTC)),
-        "date_modified": _text(changed.astimezone(ZoneInfo(zone))), "date_modified_gmt": _text(changed.astimezone(UTC)),
+        "id": number,
+        "email": email,
+        "username": f"user{number}",
+        "is_paying_customer": True,
+        "date_created": _text(registered.astimezone(ZoneInfo(zone))),
+        "date_created_gmt": _text(registered.astimezone(UTC)),
+        "date_modified": _text(changed.astimezone(ZoneInfo(zone))),
+        "date_modified_gmt": _text(changed.astimezone(UTC)),
     }
 
 
@@ -96,9 +114,7 @@ def compute(connection: Connection, ids: list[UUID], start: datetime, end: datet
     for function in ("ingest_woocommerce", "aggregate_hourly_data"):
         connection.execute(f"select count(*) from public.{function}(%s, %s, %s)", (ids, start, end))
         connection.commit()
-    connection.execute(
-        "select count(*) from public.aggregate_daily_data(%s, %s, %s)", (ids, start.date(), end.date())
-    )
+    connection.execute("select count(*) from public.aggregate_daily_data(%s, %s, %s)", (ids, start.date(), end.date()))
     connection.commit()
 
 
@@ -168,8 +184,15 @@ def forget(connection: Connection, organization_id: UUID) -> None:
 
 
 _TABLES = (
-    "orders", "refunds", "customers", "hourly_facts", "daily_facts", "partition_ledger", "raw_data_backup",
-    "raw_page_digests", "quarantine",
+    "orders",
+    "refunds",
+    "customers",
+    "hourly_facts",
+    "daily_facts",
+    "partition_ledger",
+    "raw_data_backup",
+    "raw_page_digests",
+    "quarantine",
 )
 
 

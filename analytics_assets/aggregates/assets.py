@@ -13,7 +13,7 @@ from analytics_assets.partitions import hours_of_days, organization_days, organi
 def _columns(bucket: dg.TableColumn) -> dg.TableSchema:
     return dg.TableSchema(
         [
-            dg.TableColumn("organization_id", "uuid", "Whose"),
+            dg.TableColumn("organization_id", "uuid", "Tenant: organizations.id"),
             dg.TableColumn("channel", "varchar(50)", "google_analytics, meta_ads, woocommerce, shopify, events"),
             dg.TableColumn("metric", "varchar(100)", "Of the catalogue, table metrics"),
             dg.TableColumn("value", "numeric", "Exact; money in the organisation's currency"),
@@ -97,7 +97,7 @@ hourly_aggregates = ledgered_asset(
     columns=_columns(dg.TableColumn("timestamp", "timestamptz", "UTC instant at which the hour begins")),
     lineage=_HOURLY_LINEAGE,
     kinds={"postgres", "sql"},
-    group="aggregates",
+    layer="aggregates",
     sql_files=["functions/aggregate_hourly_data.sql", "views/hourly_source.sql", "functions/exchange_rate.sql"],
     statement="aggregate_hourly_data",
     describe=partial(describe_aggregates, "hourly"),
@@ -116,7 +116,7 @@ daily_aggregates = ledgered_asset(
     columns=_columns(dg.TableColumn("date", "date", "Day of the organisation's time zone")),
     lineage=_DAILY_LINEAGE,
     kinds={"postgres", "sql"},
-    group="aggregates",
+    layer="aggregates",
     sql_files=["functions/aggregate_daily_data.sql"],
     statement="aggregate_daily_data",
     describe=partial(describe_aggregates, "daily"),

@@ -1,11 +1,12 @@
 """analytics import, quarantine and rates: what comes in, and what could not."""
 
 import csv
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import psycopg
 import typer
@@ -54,9 +55,11 @@ def import_command(
         f"{report.quarantined_pages} in quarantine"
     )
     if report.first_hour and report.last_hour:
+        zone = ZoneInfo(target.time_zone)
+        first, last = report.first_hour.astimezone(zone).date(), report.last_hour.astimezone(zone).date()
         out.print(
-            f"records from {report.first_hour:%Y-%m-%d %H:%M} to {report.last_hour:%Y-%m-%d %H:%M} UTC; next: "
-            f"analytics backfill --organization {organization} --from {report.first_hour:%Y-%m-%d} --to DAY-AFTER-THE-LAST",
+            f"records from {first} to {last}; next: analytics backfill --organization {organization} "
+            f"--from {first} --to {last + timedelta(days=1)}",
             soft_wrap=True,
         )
     if report.quarantined:

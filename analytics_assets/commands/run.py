@@ -146,8 +146,8 @@ def ui_command(
     port = _free_port(host, port)
     workspace = str(PROJECT_ROOT / "workspace.yaml")
     commands = {
-        "webserver": [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace, "--log-level", "warning"],
-        "daemon": [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace, "--log-level", "warning"],
+        "webserver": [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace, "--log-level", "warning", "--code-server-log-level", "error"],
+        "daemon": [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace, "--log-level", "warning", "--code-server-log-level", "error"],
     }
     processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=os.environ) for name, command in commands.items()}
 

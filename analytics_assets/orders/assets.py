@@ -15,7 +15,7 @@ from analytics_assets.sql import query
 _MONEY = "In currency, exact"
 _COLUMNS = dg.TableSchema(
     [
-        dg.TableColumn("organization_id", "uuid"),
+        dg.TableColumn("organization_id", "uuid", "Tenant: organizations.id"),
         dg.TableColumn("order_id", "text", "The store's id"),
         dg.TableColumn("status", "text", "In its newest version"),
         dg.TableColumn("is_counted", "boolean", "Whether it counts: not pending, failed, cancelled, draft or trash"),
@@ -82,7 +82,7 @@ orders = ledgered_asset(
     columns=_COLUMNS,
     lineage=_LINEAGE,
     kinds={"postgres", "sql"},
-    group="orders",
+    layer="entities",
     sql_files=[
         "functions/ingest_woocommerce.sql",
         "functions/ingest_woocommerce_orders.sql",

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from analytics_assets.database import Database
+from analytics_assets.ledgered import GROUP
 from analytics_assets.organizations import registry
 from analytics_assets.organizations.checks import partition_limit_result
 from analytics_assets.partition_keys import ORGANIZATION
@@ -26,7 +27,7 @@ _COLUMNS = dg.TableSchema(
     kinds={"postgres"},
     owners=["team:analytics"],
     tags={"layer": "registry"},
-    group_name="organizations",
+    group_name=GROUP,
     code_version="1",
     metadata={"dagster/table_name": "public.organizations", "dagster/column_schema": _COLUMNS},
     check_specs=[

@@ -14,7 +14,7 @@ from analytics_assets.sql import query
 
 _COLUMNS = dg.TableSchema(
     [
-        dg.TableColumn("organization_id", "uuid"),
+        dg.TableColumn("organization_id", "uuid", "Tenant: organizations.id"),
         dg.TableColumn("source", "varchar(50)"),
         dg.TableColumn("stream", "text", "orders, refunds, customers"),
         dg.TableColumn("raw_data", "jsonb", "The page as the vendor sent it"),
@@ -52,8 +52,8 @@ raw_woocommerce = ledgered_asset(
     table="public.raw_data_backup",
     columns=_COLUMNS,
     lineage=_LINEAGE,
-    kinds={"postgres", "woocommerce"},
-    group="raw",
+    kinds={"postgres"},
+    layer="raw",
     sql_files=["functions/register_raw_pages.sql"],
     statement="register_raw_woocommerce",
     describe=_describe,

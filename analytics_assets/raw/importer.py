@@ -132,8 +132,7 @@ class _Importer:
     def quarantine(self, path: Path, chunk: Chunk, reason: str) -> None:
         self.connection.execute(
             query("quarantine_page"),
-            self._parameters()
-            | {"reason": reason, "file_name": path.name, "line_number": chunk.line, "content": chunk.content},
+            self._parameters() | {"reason": reason, "file_name": path.name, "line_number": chunk.line, "content": chunk.content},
         )
         self.connection.commit()
         self.report.quarantined_pages += 1
@@ -153,7 +152,8 @@ class _Importer:
             # Not prepared: the temporary table is another one each time.
             cursor.execute(
                 "select private.ensure_partitions('raw_data_backup', min(fetched_at), max(fetched_at) + interval '1 us')"
-                " from pg_temp.staged_pages", prepare=False
+                " from pg_temp.staged_pages",
+                prepare=False,
             )
             row = cursor.execute(query("store_staged_pages"), self._parameters(), prepare=False).fetchone()
         assert row is not None
@@ -217,5 +217,3 @@ def import_files(
     for path in paths:
         importer.take(path, on_bytes)
     return report
-
-

@@ -9,8 +9,17 @@ import pandas as pd
 
 UNCOUNTED = ("pending", "failed", "cancelled", "trash", "checkout-draft")
 SUMS = (
-    "orders", "items_sold", "gross_sales", "discounts", "shipping_revenue", "taxes", "refunds_amount", "refunds_count",
-    "net_sales", "total_sales", "customers_new",
+    "orders",
+    "items_sold",
+    "gross_sales",
+    "discounts",
+    "shipping_revenue",
+    "taxes",
+    "refunds_amount",
+    "refunds_count",
+    "net_sales",
+    "total_sales",
+    "customers_new",
 )
 
 
@@ -39,24 +48,38 @@ def _happenings(orders: list[dict[str, Any]], refunds: list[dict[str, Any]]) -> 
         newcomers.setdefault(o["customer_id"], o["id"])
     rows: list[dict[str, Any]] = []
     for o in counted:
-        total, tax, shipping, discount = (
-            Decimal(o[name]) for name in ("total", "total_tax", "shipping_total", "discount_total")
+        total, tax, shipping, discount = (Decimal(o[name]) for name in ("total", "total_tax", "shipping_total", "discount_total"))
+        rows.append(
+            {
+                "at": _utc(o["date_paid_gmt"] or o["date_created_gmt"]),
+                "customer": o["customer_id"] or None,
+                "orders": 1,
+                "items_sold": sum(line["quantity"] for line in o["line_items"]),
+                "gross_sales": total - tax - shipping + discount,
+                "discounts": discount,
+                "shipping_revenue": shipping,
+                "taxes": tax,
+                "net_sales": total - tax - shipping,
+                "total_sales": total,
+                "customers_new": int(o["customer_id"] != 0 and newcomers[o["customer_id"]] == o["id"]),
+            }
         )
-        rows.append({
-            "at": _utc(o["date_paid_gmt"] or o["date_created_gmt"]), "customer": o["customer_id"] or None, "orders": 1,
-            "items_sold": sum(line["quantity"] for line in o["line_items"]), "gross_sales": total - tax - shipping + discount,
-            "discounts": discount, "shipping_revenue": shipping, "taxes": tax, "net_sales": total - tax - shipping,
-            "total_sales": total, "customers_new": int(o["customer_id"] != 0 and newcomers[o["customer_id"]] == o["id"]),
-        })
     for r in refunds:
         if r["parent_id"] not in dropped:
             amount = Decimal(r["amount"])
             tax = sum((-Decimal(line["total_tax"]) for line in r["line_items"]), Decimal(0))
             shipping = sum((-Decimal(line["total"]) for line in r.get("shipping_lines", [])), Decimal(0))
-            rows.append({
-                "at": _utc(r["date_created_gmt"]), "refunds_amount": amount, "refunds_count": 1, "taxes": -tax,
-                "shipping_revenue": -shipping, "net_sales": -(amount - tax - shipping), "total_sales": -amount,
-            })
+            rows.append(
+                {
+                    "at": _utc(r["date_created_gmt"]),
+                    "refunds_amount": amount,
+                    "refunds_count": 1,
+                    "taxes": -tax,
+                    "shipping_revenue": -shipping,
+                    "net_sales": -(amount - tax - shipping),
+                    "total_sales": -amount,
+                }
+            )
     return rows
 
 

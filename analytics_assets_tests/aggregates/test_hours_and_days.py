@@ -28,12 +28,17 @@ from analytics_assets_tests.woocommerce import (
 
 # Zone, the day on which its clock changes, how many hours that day has.
 CHANGES = [
-    ("Europe/London", "2025-03-30", 23), ("Europe/London", "2025-10-26", 25),
-    ("America/New_York", "2025-03-09", 23), ("America/New_York", "2025-11-02", 25),
-    ("America/St_Johns", "2025-03-09", 23), ("America/St_Johns", "2025-11-02", 25),
-    ("Australia/Lord_Howe", "2025-10-05", 23.5), ("Australia/Lord_Howe", "2025-04-06", 24.5),
+    ("Europe/London", "2025-03-30", 23),
+    ("Europe/London", "2025-10-26", 25),
+    ("America/New_York", "2025-03-09", 23),
+    ("America/New_York", "2025-11-02", 25),
+    ("America/St_Johns", "2025-03-09", 23),
+    ("America/St_Johns", "2025-11-02", 25),
+    ("Australia/Lord_Howe", "2025-10-05", 23.5),
+    ("Australia/Lord_Howe", "2025-04-06", 24.5),
     ("America/St_Johns", "2010-11-07", 25),  # one minute after midnight
-    ("Asia/Kolkata", "2025-06-15", 24), ("Asia/Kathmandu", "2025-06-15", 24),
+    ("Asia/Kolkata", "2025-06-15", 24),
+    ("Asia/Kathmandu", "2025-06-15", 24),
 ]
 
 
@@ -53,15 +58,30 @@ def records(seed: int, around: datetime, zone: str, spread: timedelta) -> tuple[
 
     orders = [
         order(
-            number, moment(), amount(90_000), zone=zone, customer=rng.randrange(12), items=rng.randrange(1, 9), tax=amount(5_000),
-            shipping=amount(900, 2), discount=rng.choice(["0.00", amount(4_000)]), paid=rng.random() < 0.9,
+            number,
+            moment(),
+            amount(90_000),
+            zone=zone,
+            customer=rng.randrange(12),
+            items=rng.randrange(1, 9),
+            tax=amount(5_000),
+            shipping=amount(900, 2),
+            discount=rng.choice(["0.00", amount(4_000)]),
+            paid=rng.random() < 0.9,
             status=rng.choice(["completed", "processing", "refunded", "completed", "cancelled", "failed", "trash"]),
         )
         for number in range(1, 121)
     ]
     refunds = [
-        refund(number, moment(), amount(3_000, 2), parent=rng.choice([0, rng.randrange(1, 140)]), zone=zone, tax=amount(300, 2),
-               shipping=rng.choice(["0.00", amount(300, 2)]))
+        refund(
+            number,
+            moment(),
+            amount(3_000, 2),
+            parent=rng.choice([0, rng.randrange(1, 140)]),
+            zone=zone,
+            tax=amount(300, 2),
+            shipping=rng.choice(["0.00", amount(300, 2)]),
+        )
         for number in range(500, 540)
     ]
     return orders, refunds
@@ -80,7 +100,9 @@ def test_every_metric_by_hour_and_day_around_a_clock_change(
 ) -> None:
     for seed, (zone, date, hours) in enumerate(changes):
         start = midnight(date, zone)
-        assert midnight((datetime.fromisoformat(date) + timedelta(days=1)).date().isoformat(), zone) - start == timedelta(hours=hours)
+        assert midnight((datetime.fromisoformat(date) + timedelta(days=1)).date().isoformat(), zone) - start == timedelta(
+            hours=hours
+        )
         slug = f"shop-{seed}"
         org = add_organization(connection, slug, zone)
         orders, refunds = records(seed, start, zone, timedelta(hours=40))
@@ -97,8 +119,13 @@ def test_every_metric_by_hour_and_day_around_a_clock_change(
         assert all(v[0] == "done" for v in ledger(connection, slug, "hourly_aggregates").values())
 
 
-@pytest.mark.parametrize(("store_zone", "zone"), [("Asia/Kolkata", "America/New_York"), ("Pacific/Kiritimati", "Pacific/Pago_Pago"), ("Australia/Lord_Howe", "Europe/London")])
-def test_hours_are_the_stores_and_days_the_organisations(connection: Connection, tmp_path: Path, store_zone: str, zone: str) -> None:
+@pytest.mark.parametrize(
+    ("store_zone", "zone"),
+    [("Asia/Kolkata", "America/New_York"), ("Pacific/Kiritimati", "Pacific/Pago_Pago"), ("Australia/Lord_Howe", "Europe/London")],
+)
+def test_hours_are_the_stores_and_days_the_organisations(
+    connection: Connection, tmp_path: Path, store_zone: str, zone: str
+) -> None:
     org = add_organization(connection, zone=zone)
     around = midnight("2025-10-26", zone)
     orders, refunds = records(7, around, store_zone, timedelta(hours=60))
@@ -112,10 +139,18 @@ def test_hours_are_the_stores_and_days_the_organisations(connection: Connection,
 
 
 @pytest.mark.parametrize(("zone", "date", "hours"), [c for c in CHANGES if c[2] in (23, 24, 25) and c[1] > "2025"])
-def test_day_has_as_many_hours_as_the_clock_gives_it(connection: Connection, tmp_path: Path, zone: str, date: str, hours: int) -> None:
+def test_day_has_as_many_hours_as_the_clock_gives_it(
+    connection: Connection, tmp_path: Path, zone: str, date: str, hours: int
+) -> None:
     org = add_organization(connection, zone=zone)
     start = midnight(date, zone)
-    take_in(connection, tmp_path, "acme", "orders", [order(i, start + timedelta(minutes=60 * i + 7), "1.00", zone=zone) for i in range(-1, hours + 1)])
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "orders",
+        [order(i, start + timedelta(minutes=60 * i + 7), "1.00", zone=zone) for i in range(-1, hours + 1)],
+    )
     compute(connection, [org], start - timedelta(days=2), start + timedelta(days=3))
     day = datetime.fromisoformat(date).date()
     assert daily(connection, "acme", "orders") == {day - timedelta(days=1): 1, day: hours, day + timedelta(days=1): 1}
@@ -153,7 +188,9 @@ def test_nothing_is_lost_or_made_between_orders_hours_and_days(connection: Conne
     ).fetchone()
     assert entities is not None and entities["orders"] > 50
     for metric in SUMS:
-        of_hours, of_days = (sum(values.values()) for values in (hourly(connection, "acme", metric), daily(connection, "acme", metric)))
+        of_hours, of_days = (
+            sum(values.values()) for values in (hourly(connection, "acme", metric), daily(connection, "acme", metric))
+        )
         assert of_hours == of_days
         if metric in entities:
             assert of_hours == entities[metric] != 0
@@ -171,10 +208,12 @@ def test_a_week_later_is_the_same_a_week_later(connection: Connection, tmp_path:
         take_in(connection, tmp_path, slug, "orders", orders)
         take_in(connection, tmp_path, slug, "refunds", refunds)
         compute(connection, [org], around - week + moved, around + week + moved)
-        views.append([
-            {(metric, at - moved): value for (metric, at), value in published(connection, org, view, period).items()}
-            for view, period in (("hourly_aggregates", "timestamp"), ("daily_aggregates", "date"))
-        ])
+        views.append(
+            [
+                {(metric, at - moved): value for (metric, at), value in published(connection, org, view, period).items()}
+                for view, period in (("hourly_aggregates", "timestamp"), ("daily_aggregates", "date"))
+            ]
+        )
     assert views[0] == views[1] and len(views[0][1]) > 40
 
 

@@ -1,7 +1,6 @@
 """The functions and views that the plan names, as somebody with psql uses them."""
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -76,25 +75,44 @@ def test_unknown_organisation_is_told(connection: Connection, function: str) -> 
 
 
 @pytest.fixture
-def three_days(connection: Connection, tmp_path: Path) -> Iterator[UUID]:
+def three_days(connection: Connection, tmp_path: Path) -> UUID:
     """An organisation in New York with an order an hour over three days and their hours, but no days, computed."""
     org = add_organization(connection, zone="America/New_York")
     orders = [order(i, DAY + timedelta(hours=i), "1.00") for i in range(72)]
     take_in(connection, tmp_path, "acme", "orders", orders)
-    call(connection, "select count(*) from public.ingest_woocommerce(%s, %s, %s)", [org], DAY - timedelta(days=2), DAY + timedelta(days=5))
-    call(connection, "select count(*) from public.aggregate_hourly_data(%s, %s, %s)", [org], DAY - timedelta(days=2), DAY + timedelta(days=5))
-    yield org
+    call(
+        connection,
+        "select count(*) from public.ingest_woocommerce(%s, %s, %s)",
+        [org],
+        DAY - timedelta(days=2),
+        DAY + timedelta(days=5),
+    )
+    call(
+        connection,
+        "select count(*) from public.aggregate_hourly_data(%s, %s, %s)",
+        [org],
+        DAY - timedelta(days=2),
+        DAY + timedelta(days=5),
+    )
+    return org
 
 
 def roll_up(connection: Connection, org: UUID) -> None:
-    call(connection, "select count(*) from public.aggregate_daily_data(%s, %s, %s)", [org], DAY.date() - timedelta(days=1), DAY.date() + timedelta(days=3))
+    call(
+        connection,
+        "select count(*) from public.aggregate_daily_data(%s, %s, %s)",
+        [org],
+        DAY.date() - timedelta(days=1),
+        DAY.date() + timedelta(days=3),
+    )
 
 
 def test_hours_are_dropped_only_after_their_days_are_done(connection: Connection, three_days: UUID) -> None:
     children = [f"hourly_facts_2026030{i}" for i in (2, 3, 4)]
     assert partitions(connection, "hourly_facts")[:3] == children
     assert dropped(connection, "hourly_aggregates", DAY + timedelta(days=2)) == {
-        children[0]: "2 days are not rolled up, e.g. acme 2026-03-01", children[1]: "2 days are not rolled up, e.g. acme 2026-03-02",
+        children[0]: "2 days are not rolled up, e.g. acme 2026-03-01",
+        children[1]: "2 days are not rolled up, e.g. acme 2026-03-02",
     }
     assert len(hourly(connection, "acme", "orders")) == 72
     roll_up(connection, three_days)
@@ -119,15 +137,29 @@ def test_day_whose_hours_were_dropped_is_never_computed_from_a_part(
     # An order of the second of March in New York changes late: its hour is computed, its day waits.
     late = DAY + timedelta(days=1, hours=2)
     take_in(connection, tmp_path, "acme", "orders", [order(26, late, "100.00", modified=late + timedelta(days=9))])
-    call(connection, "select count(*) from public.ingest_woocommerce(%s, %s, %s)", [three_days], late - timedelta(hours=2), late + timedelta(hours=2))
-    call(connection, "select count(*) from public.aggregate_hourly_data(%s, %s, %s)", [three_days], late - timedelta(hours=2), late + timedelta(hours=2))
+    call(
+        connection,
+        "select count(*) from public.ingest_woocommerce(%s, %s, %s)",
+        [three_days],
+        late - timedelta(hours=2),
+        late + timedelta(hours=2),
+    )
+    call(
+        connection,
+        "select count(*) from public.aggregate_hourly_data(%s, %s, %s)",
+        [three_days],
+        late - timedelta(hours=2),
+        late + timedelta(hours=2),
+    )
     roll_up(connection, three_days)
     assert hourly(connection, "acme", "total_sales")[late] == 100
     assert state(connection, three_days)["days"] == before
     status, error = ledger(connection, "acme", "daily_aggregates")[DAY]
     assert status == "waiting" and str(error).startswith("19 of 24 hours are not computed, first 2026-03-02 05:00 UTC. Backfill")
     # And what waits is not dropped, until the hours are back.
-    assert dropped(connection, "hourly_aggregates", DAY + timedelta(days=2)) == {"hourly_facts_20260303": "1 days are not rolled up, e.g. acme 2026-03-02"}
+    assert dropped(connection, "hourly_aggregates", DAY + timedelta(days=2)) == {
+        "hourly_facts_20260303": "1 days are not rolled up, e.g. acme 2026-03-02"
+    }
     compute(connection, [three_days], DAY, DAY + timedelta(days=1))
     roll_up(connection, three_days)
     assert daily(connection, "acme", "total_sales")[DAY.date()] == 123
@@ -137,7 +169,9 @@ def test_day_whose_hours_were_dropped_is_never_computed_from_a_part(
 def test_failed_day_keeps_its_hours(connection: Connection, three_days: UUID, tmp_path: Path) -> None:
     take_in(connection, tmp_path, "acme", "orders", [order(99, DAY + timedelta(hours=12), "oops")])
     compute(connection, [three_days], DAY - timedelta(days=2), DAY + timedelta(days=5))
-    assert list(dropped(connection, "hourly_aggregates", DAY + timedelta(days=1)).values()) == ["1 days are not rolled up, e.g. acme 2026-03-02"]
+    assert list(dropped(connection, "hourly_aggregates", DAY + timedelta(days=1)).values()) == [
+        "1 days are not rolled up, e.g. acme 2026-03-02"
+    ]
 
 
 def test_raw_pages_are_dropped_only_after_they_are_processed(connection: Connection, tmp_path: Path) -> None:
@@ -189,7 +223,8 @@ def test_readers_see_the_plans_columns(connection: Connection, three_days: UUID,
     assert {type(row["id"]) for row in rows} == {UUID} and {row["organization_id"] for row in rows} == {three_days}
     assert {row["channel"] for row in rows} == {"woocommerce"} and all(isinstance(row["value"], Decimal) for row in rows)
     assert {row["metric"]: row["metadata"] for row in rows if row["metric"] in ("orders", "net_sales")} == {
-        "orders": {"unit": "count"}, "net_sales": {"unit": "money", "currency": "EUR"},
+        "orders": {"unit": "count"},
+        "net_sales": {"unit": "money", "currency": "EUR"},
     }
     assert all(row["created_at"] <= row["updated_at"] <= datetime.now(UTC) for row in rows)
     assert [row["id"] for row in call(connection, statement)] == [row["id"] for row in rows]

@@ -1,6 +1,7 @@
 """Amounts of other currencies, and ratios at every grain."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +32,9 @@ def add_rates(connection: Connection, *rates: tuple[str, str, date, str]) -> int
     """As `analytics rates add` does it; returns how many are new or changed."""
     with connection.cursor() as cursor:
         cursor.execute("create temp table new_rates (like public.exchange_rates including defaults) on commit drop")
-        cursor.executemany("insert into pg_temp.new_rates (from_currency, to_currency, rate_date, rate) values (%s, %s, %s, %s)", rates)
+        cursor.executemany(
+            "insert into pg_temp.new_rates (from_currency, to_currency, rate_date, rate) values (%s, %s, %s, %s)", rates
+        )
         row = cursor.execute(query("store_rates"), prepare=False).fetchone()
     connection.commit()
     assert row is not None
@@ -45,7 +48,16 @@ def run(connection: Connection, *ids: UUID, days: int = 1) -> None:
 def test_hour_without_a_rate_fails_alone_and_says_what_to_do(connection: Connection, tmp_path: Path) -> None:
     acme, umbra = add_organization(connection), add_organization(connection, "umbra", currency="USD")
     for slug in ("acme", "umbra"):
-        take_in(connection, tmp_path, slug, "orders", [order(1, TEN, "10.00", currency="USD"), order(2, TEN.replace(hour=11), "1.00", currency="USD" if slug == "umbra" else "EUR")])
+        take_in(
+            connection,
+            tmp_path,
+            slug,
+            "orders",
+            [
+                order(1, TEN, "10.00", currency="USD"),
+                order(2, TEN.replace(hour=11), "1.00", currency="USD" if slug == "umbra" else "EUR"),
+            ],
+        )
     run(connection, acme, umbra)
     status, error = ledger(connection, "acme", "hourly_aggregates")[TEN]
     assert status == "failed" and error == (
@@ -68,7 +80,9 @@ def test_hour_without_a_rate_fails_alone_and_says_what_to_do(connection: Connect
 
 def test_changed_rate_restates_the_hours_that_it_holds_for(connection: Connection, tmp_path: Path) -> None:
     acme = add_organization(connection)
-    take_in(connection, tmp_path, "acme", "orders", [order(i, TEN + timedelta(days=i), "10.00", currency="USD") for i in range(3)])
+    take_in(
+        connection, tmp_path, "acme", "orders", [order(i, TEN + timedelta(days=i), "10.00", currency="USD") for i in range(3)]
+    )
     add_rates(connection, ("USD", "EUR", DAY.date(), "0.5"), ("USD", "EUR", DAY.date() + timedelta(days=2), "0.6"))
     run(connection, acme, days=3)
     assert list(hourly(connection, "acme", "total_sales").values()) == [5, 5, 6]
@@ -115,16 +129,34 @@ def test_rate_is_that_of_the_organisations_day_and_of_the_refunds_own(connection
 def test_refund_without_a_rate_fails_its_hour(connection: Connection, tmp_path: Path) -> None:
     acme = add_organization(connection)
     add_rates(connection, ("USD", "EUR", DAY.date() - timedelta(days=6), "0.5"))
-    take_in(connection, tmp_path, "acme", "orders", [order(1, TEN, "10.00", currency="USD"), order(2, TEN, currency="USD", status="cancelled")])
-    take_in(connection, tmp_path, "acme", "refunds", [refund(9, TEN + timedelta(days=1), "1.00", parent=1), refund(10, TEN + timedelta(days=2), "1.00", parent=2)])
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "orders",
+        [order(1, TEN, "10.00", currency="USD"), order(2, TEN, currency="USD", status="cancelled")],
+    )
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "refunds",
+        [refund(9, TEN + timedelta(days=1), "1.00", parent=1), refund(10, TEN + timedelta(days=2), "1.00", parent=2)],
+    )
     run(connection, acme, days=3)
     failed = {k: v[1] for k, v in ledger(connection, "acme", "hourly_aggregates").items() if v[0] == "failed"}
     assert list(failed) == [TEN + timedelta(days=1)]
-    assert str(failed[TEN + timedelta(days=1)]).startswith("refund 9 is in USD, the organisation reports in EUR, and there is no exchange rate for 2026-03-03.")
+    assert str(failed[TEN + timedelta(days=1)]).startswith(
+        "refund 9 is in USD, the organisation reports in EUR, and there is no exchange rate for 2026-03-03."
+    )
 
 
-PARTS = {"aov": ("total_sales", "orders"), "items_per_order": ("items_sold", "orders"), "refund_rate": ("refunds_amount", "gross_sales")}
-START = {
+PARTS = {
+    "aov": ("total_sales", "orders"),
+    "items_per_order": ("items_sold", "orders"),
+    "refund_rate": ("refunds_amount", "gross_sales"),
+}
+START: dict[str, Callable[[Any], Any]] = {
     "hour": lambda at: at,
     "day": lambda day: day,
     "week": lambda day: day - timedelta(days=day.weekday()),
@@ -163,7 +195,11 @@ def test_ratios_are_sums_over_sums_at_every_grain(connection: Connection, tmp_pa
                 else:
                     assert abs(row["value"] - top[period] / bottom[period]) < Decimal("1e-15")
             if grain == "month":
-                of_days = [v / b for d, b in daily(connection, "acme", denominator).items() if b and (v := daily(connection, "acme", numerator).get(d, Decimal(0)))]
+                of_days = [
+                    v / b
+                    for d, b in daily(connection, "acme", denominator).items()
+                    if b and (v := daily(connection, "acme", numerator).get(d, Decimal(0)))
+                ]
                 means_differ += all(abs(row["value"] - sum(of_days) / len(of_days)) > Decimal("0.01") for row in found)
     assert means_differ >= 2  # an average of the days' ratios would have been another number
 
@@ -173,7 +209,10 @@ def test_ratios_and_distinct_counts_are_never_stored(connection: Connection, tmp
     take_in(connection, tmp_path, "acme", "orders", [order(1, TEN, customer=5)])
     run(connection, org)
     stored = {
-        table: {row["kind"] for row in connection.execute(f"select distinct m.kind from public.{table} join public.metrics m using (metric_id)")}
+        table: {
+            row["kind"]
+            for row in connection.execute(f"select distinct m.kind from public.{table} join public.metrics m using (metric_id)")
+        }
         for table in ("hourly_facts", "daily_facts")
     }
     assert stored == {"hourly_facts": {"sum"}, "daily_facts": {"sum", "distinct"}}

@@ -39,7 +39,6 @@ def _run(
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in assets],
         tags=range_tags(make_key(first, start), make_key(last, end)),
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
 

@@ -58,11 +58,16 @@ def test_a_materialization_shows_counts_preview_and_plot(
     metadata = result.asset_materializations_for_node("hourly_aggregates")[-1].metadata
     assert metadata["dagster/partition_row_count"].value == 9
     assert "| acme           | woocommerce | total_sales" in metadata["preview"].value
-    assert metadata["organizations"].value == 1 and metadata["rows_written"].value == 9
+    assert metadata["run_organizations"].value == 1 and metadata["run_rows_written"].value == 9
     picture = metadata["plot"].value.split("base64,")[1].rstrip(")")
     assert base64.b64decode(picture).startswith(b"\x89PNG")
     assert metadata["dagster/column_lineage"].value.deps_by_column["value"]
     orders = result.asset_materializations_for_node("orders")[-1].metadata
+    assert orders["dagster/partition_row_count"].value == 1
+    rows = connection.execute("select distinct asset, run_id::text as run_id from partition_ledger where status = 'done' order by 1").fetchall()
+    assert [(row["asset"], row["run_id"]) for row in rows] == [
+        (asset, result.run_id) for asset in ("hourly_aggregates", "orders", "raw_woocommerce")
+    ]
     assert orders["preview"].records[0].data["order"] == "1"
 
 

@@ -1,5 +1,6 @@
 """Records that cannot be taken in: quarantined with field and value, their hours failed for that organisation alone."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def hour(number: int, minute: int = 20) -> datetime:
 
 
 def run(connection: Connection, *slugs: str) -> None:
-    ids = connection.execute("select id from public.organizations where slug = any(%s) or %s", (list(slugs), not slugs)).fetchall()
+    ids = connection.execute(
+        "select id from public.organizations where slug = any(%s) or %s", (list(slugs), not slugs)
+    ).fetchall()
     compute(connection, [row["id"] for row in ids], DAY, DAY + timedelta(days=1))
 
 
@@ -41,50 +44,64 @@ def failed(connection: Connection, slug: str, asset: str) -> dict[datetime, str 
     return {bucket: error for bucket, (status, error) in ledger(connection, slug, asset).items() if status == "failed"}
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason", "field"),
-    [
-        ({"total": "ten"}, 'order 7: total is "ten", which is not a number', "total"),
-        ({"total": None}, "order 7: total is null, which is not a number", "total"),
-        ({"total": "NaN"}, 'order 7: total is "NaN", which is not a number', "total"),
-        ({"total": "1,234.00"}, 'order 7: total is "1,234.00", which is not a number', "total"),
-        ({"total": "9" * 140_000}, 'order 7: total is "9999999999', "total"),
-        ({"total": "1e999"}, 'order 7: total is "1e999", which is not a number', "total"),
-        ({"total": "٣"}, 'order 7: total is "٣", which is not a number', "total"),
-        ({"total": {"amount": 1}}, 'order 7: total is {"amount": 1}, which is not a number', "total"),
-        ({"total_tax": "-"}, 'order 7: total_tax is "-", which is not a number', "total_tax"),
-        ({"shipping_total": "free"}, 'order 7: shipping_total is "free", which is not a number', "shipping_total"),
-        ({"discount_total": "5%"}, 'order 7: discount_total is "5%", which is not a number', "discount_total"),
-        ({"currency": "EURO"}, 'order 7: currency is "EURO", which is not a currency code', "currency"),
-        ({"currency": ""}, 'order 7: currency is "", which is not a currency code', "currency"),
-        ({"status": None}, "order 7: status is null, which is not a status", "status"),
-        ({"line_items": None}, "order 7: line_items is null, which is not a list of lines", "line_items"),
-        ({"line_items": [{"quantity": "two"}]}, 'order 7: line_items.quantity is "two", which is not a number', "line_items.quantity"),
-        ({"line_items": [{"quantity": "9" * 140_000}]}, 'order 7: line_items.quantity is "99999', "line_items.quantity"),
-        ({"line_items": [{"quantity": 1}, {}]}, "order 7: line_items.quantity is missing, which is not a number", "line_items.quantity"),
-        ({"line_items": ["text"]}, "order 7: line_items.quantity is missing, which is not a number", "line_items.quantity"),
-    ],
-)
-def test_broken_order_fails_its_own_hour(
-    connection: Connection, tmp_path: Path, broken: dict[str, Any], reason: str, field: str
-) -> None:
-    for slug in ("acme", "umbra"):
+# No compression makes them fit into an index.
+LONG_ID = "".join(hashlib.sha256(str(i).encode()).hexdigest() for i in range(500))
+BROKEN: list[tuple[dict[str, Any], str, str]] = [
+    ({"total": "ten"}, 'order 7: total is "ten", which is not a number', "total"),
+    ({"total": None}, "order 7: total is null, which is not a number", "total"),
+    ({"total": "NaN"}, 'order 7: total is "NaN", which is not a number', "total"),
+    ({"total": "1,234.00"}, 'order 7: total is "1,234.00", which is not a number', "total"),
+    ({"total": "9" * 140_000}, 'order 7: total is "9999999999', "total"),
+    ({"total": "1e999"}, 'order 7: total is "1e999", which is not a number', "total"),
+    ({"total": "٣"}, 'order 7: total is "٣", which is not a number', "total"),
+    ({"total": {"amount": 1}}, 'order 7: total is {"amount": 1}, which is not a number', "total"),
+    ({"total_tax": "-"}, 'order 7: total_tax is "-", which is not a number', "total_tax"),
+    ({"shipping_total": "free"}, 'order 7: shipping_total is "free", which is not a number', "shipping_total"),
+    ({"discount_total": "5%"}, 'order 7: discount_total is "5%", which is not a number', "discount_total"),
+    ({"currency": "EURO"}, 'order 7: currency is "EURO", which is not a currency code', "currency"),
+    ({"currency": ""}, 'order 7: currency is "", which is not a currency code', "currency"),
+    ({"status": None}, "order 7: status is null, which is not a status", "status"),
+    ({"line_items": None}, "order 7: line_items is null, which is not a list of lines", "line_items"),
+    (
+        {"line_items": [{"quantity": "two"}]},
+        'order 7: line_items.quantity is "two", which is not a number',
+        "line_items.quantity",
+    ),
+    ({"line_items": [{"quantity": "9" * 140_000}]}, 'order 7: line_items.quantity is "99999', "line_items.quantity"),
+    (
+        {"line_items": [{"quantity": 1}, {}]},
+        "order 7: line_items.quantity is missing, which is not a number",
+        "line_items.quantity",
+    ),
+    ({"line_items": ["text"]}, "order 7: line_items.quantity is missing, which is not a number", "line_items.quantity"),
+    ({"customer_id": LONG_ID}, 'order 7: customer_id is "5feceb66ffc86f38d952786c6d696c79c2dbc239', "customer_id"),
+    ({"date_modified_gmt": "2199-01-01T00:00:00"}, 'order 7: date_modified_gmt is "2199-01-01T00:00:00"', "date_modified_gmt"),
+]
+
+
+def test_broken_order_fails_its_own_hour_of_its_own_organisation(connection: Connection, tmp_path: Path) -> None:
+    """Every kind at once, each in an organisation of its own, in one run with a sound one."""
+    slugs = {f"case-{number}": case for number, case in enumerate(BROKEN)}
+    for slug in (*slugs, "umbra"):
         add_organization(connection, slug)
-    take_in(connection, tmp_path, "acme", "orders", [order(6, hour(9)), order(7, hour(10)) | broken, order(8, hour(11))])
+    for slug, (broken, _, _) in slugs.items():
+        take_in(connection, tmp_path, slug, "orders", [order(6, hour(9)), order(7, hour(10)) | broken, order(8, hour(11))])
     take_in(connection, tmp_path, "umbra", "orders", [order(i, hour(i)) for i in (9, 10, 11)])
     run(connection)
-    (row,) = quarantined(connection, "acme")
-    assert (row["level"], row["stream"], row["record_key"], row["field"]) == ("record", "orders", "7", field)
-    assert row["reason"].startswith(reason)
+    for slug, (_, reason, field) in slugs.items():
+        (row,) = quarantined(connection, slug)
+        assert (row["level"], row["stream"], row["record_key"], row["field"]) == ("record", "orders", "7", field), slug
+        assert row["reason"].startswith(reason)
+        for asset in ("orders", "hourly_aggregates"):
+            ((bucket, error),) = failed(connection, slug, asset).items()
+            assert bucket == TEN and str(error).startswith(row["reason"])
+            assert f"`analytics quarantine discard {row['id']}`" in str(error)
+        assert hourly(connection, slug, "orders") == {hour(9, 0): 1, hour(11, 0): 1}
+        status, error = ledger(connection, slug, "daily_aggregates")[DAY]
+        assert status == "failed" and "1 of 24 hours failed, first 2026-03-02 10:00 UTC: order 7" in str(error)
+        assert daily(connection, slug, "orders") == {}
     for asset in ("orders", "hourly_aggregates"):
-        ((bucket, error),) = failed(connection, "acme", asset).items()
-        assert bucket == TEN and str(error).startswith(row["reason"]) and f"`analytics quarantine discard {row['id']}`" in str(error)
         assert ledger(connection, "umbra", asset) == DONE
-    assert hourly(connection, "acme", "orders") == {hour(9, 0): 1, hour(11, 0): 1}
-    assert hourly(connection, "umbra", "orders") == {hour(9, 0): 1, TEN: 1, hour(11, 0): 1}
-    ((status, error),) = [v for k, v in ledger(connection, "acme", "daily_aggregates").items() if k == DAY]
-    assert status == "failed" and "1 of 24 hours failed, first 2026-03-02 10:00 UTC: order 7" in str(error)
-    assert daily(connection, "acme", "orders") == {}
     assert daily(connection, "umbra", "orders") == {DAY.date(): 3}
 
 
@@ -93,7 +110,11 @@ def test_broken_order_fails_its_own_hour(
     [
         ({"date_created": "soon", "date_created_gmt": "soon"}, "date_created_gmt", '"soon"'),
         (NO_DATES, "date_created_gmt", "null"),
-        ({"date_created": "2026-02-30T10:00:00", "date_created_gmt": "2026-02-30T10:00:00"}, "date_created_gmt", '"2026-02-30T10:00:00"'),
+        (
+            {"date_created": "2026-02-30T10:00:00", "date_created_gmt": "2026-02-30T10:00:00"},
+            "date_created_gmt",
+            '"2026-02-30T10:00:00"',
+        ),
         ({"date_created_gmt": "0000-01-01T00:00:00"} | {"date_created": None}, "date_created_gmt", '"0000-01-01T00:00:00"'),
         ({"date_created_gmt": f"{FUTURE:%Y-%m-%dT%H:%M:%S}"}, "date_created_gmt", f'"{FUTURE:%Y-%m-%dT%H:%M:%S}"'),
         ({"date_created_gmt": "1980-01-01T00:00:00"}, "date_created_gmt", '"1980-01-01T00:00:00"'),
@@ -123,9 +144,18 @@ def test_order_without_a_usable_date_fails_the_hours_of_its_page(
         ("refunds", refund(7, hour(10), "much"), 'refund 7: amount is "much", which is not a number'),
         ("refunds", refund(7, hour(10), "5.00", tax="?"), "refund 7: line_items is [{"),
         ("refunds", refund(7, hour(10), "5.00", shipping="?"), "refund 7: shipping_lines is [{"),
+        ("refunds", refund(7, hour(10), "5.00") | {"id": LONG_ID}, 'refund (no id): id is "5feceb66'),
+        ("refunds", refund(7, hour(10), "5.00") | {"parent_id": LONG_ID}, 'refund 7: parent_id is "5feceb66'),
+        ("customers", customer(7, "", hour(10)) | {"id": LONG_ID}, 'customer (no id): id is "5feceb66'),
+        ("orders", order(7, hour(10)) | {"id": LONG_ID}, 'order (no id): id is "5feceb66'),
+        ("orders", order(7, hour(10), status="") | {"date_paid_gmt": "9999-01-01T00:00:00"}, 'order 7: status is ""'),
         ("refunds", refund(7, hour(10), "5.00") | {"id": None}, "refund (no id): id is null, which is not an id"),
         ("customers", customer(7, "a@example.org", hour(10)) | {"id": 0}, "customer (no id): id is 0, which is not an id"),
-        ("orders", {"id": None} | {k: v for k, v in order(7, hour(10)).items() if k != "id"}, "order (no id): id is null, which is not an id"),
+        (
+            "orders",
+            {"id": None} | {k: v for k, v in order(7, hour(10)).items() if k != "id"},
+            "order (no id): id is null, which is not an id",
+        ),
         ("orders", "text", 'order (no id): record is "text", which is not an order'),
     ],
 )
@@ -133,7 +163,11 @@ def test_broken_records_of_every_stream_are_told(
     connection: Connection, tmp_path: Path, stream: str, record: Any, reason: str
 ) -> None:
     add_organization(connection)
-    sound: Any = {"orders": order, "refunds": lambda n, at: refund(n, at, "1.00"), "customers": lambda n, at: customer(n, "", at)}[stream]
+    sound: Any = {
+        "orders": order,
+        "refunds": lambda n, at: refund(n, at, "1.00"),
+        "customers": lambda n, at: customer(n, "", at),
+    }[stream]
     take_in(connection, tmp_path, "acme", stream, [sound(1, hour(10)), record])
     run(connection)
     (row,) = quarantined(connection, "acme")
@@ -146,7 +180,13 @@ def test_hour_keeps_its_rows_until_a_sound_version_resolves_it(connection: Conne
     take_in(connection, tmp_path, "acme", "orders", [order(7, hour(10), "10.00"), order(8, hour(10), "1.00")])
     run(connection)
     assert hourly(connection, "acme", "total_sales") == {TEN: 11}
-    take_in(connection, tmp_path, "acme", "orders", [order(7, hour(10), "oops", modified=hour(12)), order(8, hour(10), "2.00", modified=hour(12))])
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "orders",
+        [order(7, hour(10), "oops", modified=hour(12)), order(8, hour(10), "2.00", modified=hour(12))],
+    )
     run(connection)
     for asset in ("orders", "hourly_aggregates"):
         assert list(failed(connection, "acme", asset)) == [TEN]
@@ -209,7 +249,11 @@ def test_broken_version_older_than_a_sound_one_does_no_harm(
 def test_sound_record_fetched_later_resolves_a_broken_one(connection: Connection, tmp_path: Path, stream: str) -> None:
     add_organization(connection)
     sound = {"refunds": refund(7, hour(10), "1.00"), "customers": customer(7, "", hour(10)), "orders": order(7, hour(10))}[stream]
-    broken: dict[str, Any] = {"refunds": {"amount": "x"}, "customers": {"date_created_gmt": "x", "date_created": "x"}, "orders": NO_DATES}
+    broken: dict[str, Any] = {
+        "refunds": {"amount": "x"},
+        "customers": {"date_created_gmt": "x", "date_created": "x"},
+        "orders": NO_DATES,
+    }
     take_in(connection, tmp_path, "acme", stream, [sound | broken[stream], sound | {"id": 8}], [sound])
     run(connection)
     assert [row["resolution"] for row in quarantined(connection, "acme")] == ["superseded"]
@@ -218,7 +262,9 @@ def test_sound_record_fetched_later_resolves_a_broken_one(connection: Connection
 
 def test_discarding_computes_the_hour_without_the_record(connection: Connection, tmp_path: Path) -> None:
     add_organization(connection)
-    take_in(connection, tmp_path, "acme", "orders", [order(7, hour(10), "oops"), order(8, hour(10), "5.00"), order(9, hour(10), "x")])
+    take_in(
+        connection, tmp_path, "acme", "orders", [order(7, hour(10), "oops"), order(8, hour(10), "5.00"), order(9, hour(10), "x")]
+    )
     run(connection)
     first, second = quarantined(connection, "acme")
     assert "(and 1 more)" in str(failed(connection, "acme", "orders")[TEN])

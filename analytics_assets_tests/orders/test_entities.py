@@ -55,7 +55,7 @@ VERSIONS: list[tuple[str, Any]] = [
 
 
 @given(order_of=st.permutations(range(len(VERSIONS))), cuts=st.sets(st.integers(1, len(VERSIONS) - 1), max_size=4))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_versions_in_any_order_and_any_number_of_runs_make_the_same(
     connection: Connection, tmp_path: Path, order_of: list[int], cuts: set[int]
 ) -> None:
@@ -77,7 +77,7 @@ def test_versions_in_any_order_and_any_number_of_runs_make_the_same(
     assert make(order_of, cuts) == undisturbed
 
 
-@pytest.mark.parametrize("status", ["cancelled", "failed", "pending", "trash", "checkout-draft", "auto-draft", "wc-cancelled", "draft"])
+@pytest.mark.parametrize("status", ["cancelled", "wc-trash"])
 def test_order_that_no_longer_counts_leaves_its_hour(connection: Connection, tmp_path: Path, status: str) -> None:
     org = add_organization(connection)
     take_in(connection, tmp_path, "acme", "orders", [order(1, hour(10), "10.00", customer=5), order(2, hour(10), "5.00")])
@@ -93,12 +93,27 @@ def test_order_that_no_longer_counts_leaves_its_hour(connection: Connection, tmp
     assert state(connection, org)["hours"] == state(connection, org)["days"] == []
 
 
-@pytest.mark.parametrize("status", ["processing", "on-hold", "completed", "refunded", "wc-completed", "COMPLETED", "shipped-by-plugin"])
-def test_other_statuses_count(connection: Connection, tmp_path: Path, status: str) -> None:
+def test_statuses_that_do_not_count(connection: Connection, tmp_path: Path) -> None:
     org = add_organization(connection)
-    take_in(connection, tmp_path, "acme", "orders", [order(1, hour(10), status=status)])
+    statuses = ["cancelled", "failed", "pending", "trash", "checkout-draft", "auto-draft", "wc-cancelled", "draft", "Failed"]
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "orders",
+        [order(i, hour(i), status=status, customer=5) for i, status in enumerate(statuses)],
+    )
     run(connection, org)
-    assert hourly(connection, "acme", "orders") == {TEN: 1}
+    assert len(state(connection, org)["orders"]) == len(statuses)
+    assert state(connection, org)["hours"] == state(connection, org)["days"] == []
+
+
+def test_other_statuses_count(connection: Connection, tmp_path: Path) -> None:
+    org = add_organization(connection)
+    statuses = ["processing", "on-hold", "completed", "refunded", "wc-completed", "COMPLETED", "shipped-by-plugin"]
+    take_in(connection, tmp_path, "acme", "orders", [order(i, hour(i), status=status) for i, status in enumerate(statuses)])
+    run(connection, org)
+    assert hourly(connection, "acme", "orders") == {hour(i, 0): 1 for i in range(len(statuses))}
 
 
 def test_edit_and_late_payment_correct_the_hours_in_which_they_count(connection: Connection, tmp_path: Path) -> None:
@@ -118,18 +133,31 @@ def test_edit_and_late_payment_correct_the_hours_in_which_they_count(connection:
 
 def test_parts_of_an_order_and_of_a_refund_by_the_catalogue(connection: Connection, tmp_path: Path) -> None:
     org = add_organization(connection)
-    take_in(connection, tmp_path, "acme", "orders", [
-        order(1, hour(10), "121.005", items=3, discount="10.10", shipping="5.005", tax="16.00", customer=5),
-        order(2, hour(10), 20, items=2, discount="", shipping="", tax=""),  # type: ignore[arg-type]
-    ])
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "orders",
+        [
+            order(1, hour(10), "121.005", items=3, discount="10.10", shipping="5.005", tax="16.00", customer=5),
+            order(2, hour(10), 20, items=2, discount="", shipping="", tax=""),  # type: ignore[arg-type]
+        ],
+    )
     take_in(connection, tmp_path, "acme", "refunds", [refund(9, hour(11), "50.00", parent=1, tax="6.00", shipping="4.00")])
     run(connection, org)
     eleven, d = hour(11, 0), Decimal
-    expected = {
-        "orders": {TEN: 2}, "items_sold": {TEN: 5}, "gross_sales": {TEN: d("130.10")}, "discounts": {TEN: d("10.10")},
-        "shipping_revenue": {TEN: d("5.005"), eleven: -4}, "taxes": {TEN: 16, eleven: -6},
-        "refunds_amount": {eleven: 50}, "refunds_count": {eleven: 1}, "net_sales": {TEN: 120, eleven: -40},
-        "total_sales": {TEN: d("141.005"), eleven: -50}, "customers_new": {TEN: 1},
+    expected: dict[str, dict[datetime, Any]] = {
+        "orders": {TEN: 2},
+        "items_sold": {TEN: 5},
+        "gross_sales": {TEN: d("130.10")},
+        "discounts": {TEN: d("10.10")},
+        "shipping_revenue": {TEN: d("5.005"), eleven: -4},
+        "taxes": {TEN: 16, eleven: -6},
+        "refunds_amount": {eleven: 50},
+        "refunds_count": {eleven: 1},
+        "net_sales": {TEN: 120, eleven: -40},
+        "total_sales": {TEN: d("141.005"), eleven: -50},
+        "customers_new": {TEN: 1},
     }
     found = {metric: hourly(connection, "acme", metric) for metric in expected}
     assert found == expected
@@ -151,10 +179,19 @@ def test_refund_counts_while_its_order_does(connection: Connection, tmp_path: Pa
 
 def test_guest_is_the_registered_customer_with_the_same_address(connection: Connection, tmp_path: Path) -> None:
     org = add_organization(connection)
-    take_in(connection, tmp_path, "acme", "orders", [
-        order(1, hour(9), email="  Ann@Example.ORG"), order(2, hour(10), email="ann@example.org"), order(3, hour(11), email=""),
-        order(4, hour(11), email="no address"), order(5, hour(12), customer=5, email="other@example.org"),
-    ])
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "orders",
+        [
+            order(1, hour(9), email="  Ann@Example.ORG"),
+            order(2, hour(10), email="ann@example.org"),
+            order(3, hour(11), email=""),
+            order(4, hour(11), email="no address"),
+            order(5, hour(12), customer=5, email="other@example.org"),
+        ],
+    )
     run(connection, org)
     assert daily(connection, "acme", "customers_ordering") == {DAY.date(): 2}
     assert hourly(connection, "acme", "customers_new") == {hour(9, 0): 1, TEN: 0, hour(11, 0): 0, hour(12, 0): 1}
@@ -181,8 +218,20 @@ def test_new_customer_moves_to_an_older_order_that_comes_late(connection: Connec
 
 def test_addresses_stay_in_raw_pages_and_quarantine(connection: Connection, tmp_path: Path) -> None:
     org = add_organization(connection)
-    take_in(connection, tmp_path, "acme", "customers", [customer(5, "secret@example.org", hour(1)), customer(6, "broken", hour(1)) | {"id": 0, "email": "secret@example.org"}])
-    take_in(connection, tmp_path, "acme", "orders", [order(1, hour(9), email="Secret@example.org"), order(2, hour(9), "x", email="secret@example.org")])
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "customers",
+        [customer(5, "secret@example.org", hour(1)), customer(6, "broken", hour(1)) | {"id": 0, "email": "secret@example.org"}],
+    )
+    take_in(
+        connection,
+        tmp_path,
+        "acme",
+        "orders",
+        [order(1, hour(9), email="Secret@example.org"), order(2, hour(9), "x", email="secret@example.org")],
+    )
     run(connection, org)
     tables = connection.execute(
         "select c.oid::regclass::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace"
@@ -213,7 +262,9 @@ def test_same_content_again_writes_no_entity(connection: Connection, tmp_path: P
 
     before = versions()
     assert len({row[0] for row in before}) == len(entities)
-    take_in(connection, tmp_path, "acme", "orders", [order(1, hour(9), email="a@example.org"), order(2, hour(9), status="cancelled")])
+    take_in(
+        connection, tmp_path, "acme", "orders", [order(1, hour(9), email="a@example.org"), order(2, hour(9), status="cancelled")]
+    )
     take_in(connection, tmp_path, "acme", "refunds", [refund(9, hour(11), "1.00", parent=1)], [])
     take_in(connection, tmp_path, "acme", "customers", [customer(5, "a@example.org", hour(1)), customer(6, "", hour(1))])
     run(connection, org)

@@ -32,7 +32,9 @@ def chunks(folder: Path, content: bytes, name: str = "pages.jsonl") -> list[tupl
     ],
 )
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_page_a_line_with_its_number(tmp_path: Path, content: bytes, expected: list[tuple[bytes, int]], compressed: bool) -> None:
+def test_a_page_a_line_with_its_number(
+    tmp_path: Path, content: bytes, expected: list[tuple[bytes, int]], compressed: bool
+) -> None:
     found = chunks(tmp_path, gzip.compress(content) if compressed else content)
     assert found == [(page, line, True) for page, line in expected]
 

@@ -71,8 +71,12 @@ def test_what_is_no_page_of_orders_is_told(content: Any, reason: str) -> None:
 @pytest.mark.parametrize(
     ("stream", "content"),
     [
-        ("refunds", [order(1, AT)]), ("refunds", [customer(5, "a@example.org", AT)]), ("refunds", [COUPON]),
-        ("customers", [order(1, AT)]), ("customers", [refund(9, AT, "3.00")]), ("customers", [COUPON]),
+        ("refunds", [order(1, AT)]),
+        ("refunds", [customer(5, "a@example.org", AT)]),
+        ("refunds", [COUPON]),
+        ("customers", [order(1, AT)]),
+        ("customers", [refund(9, AT, "3.00")]),
+        ("customers", [COUPON]),
     ],
 )
 def test_page_of_another_stream_is_refused(stream: str, content: Any) -> None:
@@ -100,8 +104,17 @@ def test_vendors_own_examples_are_told_apart(stream: str) -> None:
 @pytest.mark.parametrize(
     "literal",
     [
-        '"\\ud83d\\ude00"', '"\U0001f600"', '"\\\\u0000"', '"\\\\ud83d"', "1e400", "-1.5E-300", "9" * 4_000, "-0.0",
-        "[" * 300 + "]" * 300, "{}", '""',
+        '"\\ud83d\\ude00"',
+        '"\U0001f600"',
+        '"\\\\u0000"',
+        '"\\\\ud83d"',
+        "1e400",
+        "-1.5E-300",
+        "9" * 4_000,
+        "-0.0",
+        "[" * 300 + "]" * 300,
+        "{}",
+        '""',
     ],
 )
 def test_odd_but_sound_json_is_a_page(literal: str) -> None:
@@ -128,7 +141,8 @@ def test_instants_are_quarters_of_an_hour_of_payment_and_creation_once_ascending
     paid_later = order(1, AT) | {"date_paid_gmt": "2026-03-02T18:59:59"}
     twice = order(2, AT + timedelta(minutes=3))
     assert read([paid_later, twice]).instants == [
-        datetime(2026, 3, 2, 10, 30, tzinfo=UTC), datetime(2026, 3, 2, 18, 45, tzinfo=UTC)
+        datetime(2026, 3, 2, 10, 30, tzinfo=UTC),
+        datetime(2026, 3, 2, 18, 45, tzinfo=UTC),
     ]
     assert read([refund(9, AT, "1.00") | {"date_paid_gmt": "2026-03-02T18:59:59"}], "refunds").instants == [
         AT.replace(minute=30, second=0)
@@ -142,7 +156,8 @@ def test_local_time_counts_in_the_stores_zone_where_the_utc_field_is_absent() ->
 
 
 @pytest.mark.parametrize(
-    "date", ["", "yesterday", "0001-01-01T00:00:00", "1989-12-31T18:59:59", "2101-01-01T00:00:00", "9999-12-31T23:59:59", 5, None, {}]
+    "date",
+    ["", "yesterday", "0001-01-01T00:00:00", "1989-12-31T18:59:59", "2101-01-01T00:00:00", "9999-12-31T23:59:59", 5, None, {}],
 )
 def test_unusable_dates_give_no_instant(date: Any) -> None:
     record = order(1, AT) | dict.fromkeys(("date_created", "date_created_gmt", "date_paid", "date_paid_gmt"), date)
@@ -167,8 +182,7 @@ _json = st.recursive(
 def test_anything_is_either_a_page_or_refused(content: bytes, stream: tuple[str, str]) -> None:
     try:
         page = read_page(content, STREAMS[stream], "UTC")
-    except PageError as error:
-        assert str(error)
-    else:
-        value = json.loads(content.decode("utf-8-sig"))
-        assert page.records == (len(value) if isinstance(value, list) else 1)
+    except PageError:
+        return  # any other exception would stop an import
+    value = json.loads(content.decode("utf-8-sig"))
+    assert page.records == (len(value) if isinstance(value, list) else 1)

@@ -95,7 +95,7 @@ begin
          next_attempt_at)
     select k.organization_id, 'daily_aggregates', k.date::timestamp at time zone 'UTC', coalesce(b.status, 'done'),
            coalesce(o.input_version, 1), case when b.status is null then coalesce(o.input_version, 1) end,
-           greatest(coalesce(p.row_count, 0) + coalesce(c.added, 0), 0), run_id, now(), b.reason,
+           greatest(coalesce(p.row_count, 0) + coalesce(c.added, 0), 0), aggregate_daily_data.run_id, now(), b.reason,
            case when b.status is not null then now() + interval '5 minutes' end
     from (select organization_id, date from pg_temp.open_days
           union select organization_id, date from pg_temp.daily_changes) k

@@ -60,7 +60,7 @@ begin
              error, next_attempt_at)
         select k.organization_id, 'hourly_aggregates', k.bucket, case when k.reason is null then 'done' else 'failed' end,
                k.input_version, case when k.reason is null then k.input_version end,
-               greatest(coalesce(p.row_count, 0) + k.added, 0), run_id, now(), k.reason,
+               greatest(coalesce(p.row_count, 0) + k.added, 0), aggregate_hourly_data.run_id, now(), k.reason,
                case when k.reason is not null then now() + interval '5 minutes' end
         from unnest(ids, buckets, versions, reasons, added) k (organization_id, bucket, input_version, reason, added)
         left join public.partition_ledger p

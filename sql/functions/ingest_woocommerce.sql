@@ -80,17 +80,30 @@ begin
        and l.bucket >= date_trunc('hour', from_time) and l.bucket < to_time;
 
     insert into public.partition_ledger as l
-        (organization_id, asset, bucket, status, input_version, computed_version, run_id, computed_at, error, next_attempt_at)
+        (organization_id, asset, bucket, status, input_version, computed_version, row_count, run_id, computed_at, error,
+         next_attempt_at)
     select h.organization_id, 'orders', h.bucket, case when h.reason is null then 'done' else 'failed' end,
-           h.input_version, case when h.reason is null then h.input_version end, run_id, now(), h.reason,
+           h.input_version, case when h.reason is null then h.input_version end, coalesce(e.entities, 0),
+           ingest_woocommerce.run_id, now(), h.reason,
            case when h.reason is not null then now() + interval '5 minutes' end
     from pg_temp.open_hours h
+    left join (
+        select k.organization_id, date_trunc('hour', k.bucket_at) as bucket, count(*) as entities
+        from (
+            select o.organization_id, o.bucket_at from public.orders o
+            where o.organization_id = any (organization_ids) and o.bucket_at >= from_time and o.bucket_at < to_time
+            union all
+            select r.organization_id, r.bucket_at from public.refunds r
+            where r.organization_id = any (organization_ids) and r.bucket_at >= from_time and r.bucket_at < to_time
+        ) k
+        group by 1, 2
+    ) e using (organization_id, bucket)
     -- Failed as before: nothing to write, nor to lock.
     where h.reason is null or h.reason is distinct from h.old_reason
     order by h.organization_id, h.bucket
     on conflict (organization_id, asset, bucket) do update set
         status = excluded.status, computed_version = coalesce(excluded.computed_version, l.computed_version),
-        run_id = excluded.run_id, computed_at = excluded.computed_at, error = excluded.error,
+        row_count = excluded.row_count, run_id = excluded.run_id, computed_at = excluded.computed_at, error = excluded.error,
         attempts = case when excluded.status = 'done' then 0 else l.attempts end,
         next_attempt_at = case when excluded.status = 'failed'
             then greatest(l.next_attempt_at, excluded.next_attempt_at) end
@@ -167,7 +180,8 @@ begin
            case when n.superseded then 'superseded' end, case when n.superseded then now() end
     from pg_temp.broken_records b
     cross join lateral (
-        select b.problem_field not in ('date_created_gmt', 'date_paid_gmt') and b.occurred_at is not null as dated
+        select b.problem_field not in ('date_created_gmt', 'date_paid_gmt')
+               and b.occurred_at between timestamptz '1990-01-01 00:00+00' and now() + interval '1 day' as dated
     ) d
     cross join lateral (
         select exists (

@@ -13,7 +13,7 @@ begin
     cross join lateral jsonb_array_elements(
         case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) as r (record)
     cross join lateral (
-        select nullif(nullif(r.record ->> 'id', '0'), '') as customer_id,
+        select private.parse_id(nullif(r.record ->> 'id', '0')) as customer_id,
                coalesce(private.parse_timestamp(r.record ->> 'date_created_gmt') at time zone 'UTC',
                         private.parse_timestamp(r.record ->> 'date_created') at time zone p.time_zone) as registered_at,
                coalesce(private.parse_timestamp(r.record ->> 'date_modified_gmt') at time zone 'UTC',

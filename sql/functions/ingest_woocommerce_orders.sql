@@ -18,10 +18,10 @@ begin
     cross join lateral jsonb_array_elements(
         case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) as r (record)
     cross join lateral (
-        select r.record ->> 'id' as order_id,
+        select private.parse_id(r.record ->> 'id') as order_id,
                regexp_replace(lower(r.record ->> 'status'), '^wc-', '') as status,
                upper(coalesce(r.record ->> 'currency', p.currency)) as currency,
-               nullif(nullif(r.record ->> 'customer_id', '0'), '') as customer_id,
+               private.parse_id(nullif(r.record ->> 'customer_id', '0')) as customer_id,
                r.record #>> '{billing,email}' as email,
                coalesce(private.parse_timestamp(r.record ->> 'date_created_gmt') at time zone 'UTC',
                         private.parse_timestamp(r.record ->> 'date_created') at time zone p.time_zone) as placed_at,
@@ -36,20 +36,26 @@ begin
     ) t
     cross join lateral (
         -- One regular expression in place, not a function call: there are some 25 lines to an order. (Longer numbers, and
-        -- digits of other scripts, which \d may match, would fail in the cast.)
-        select coalesce(sum(case when q.is_number then (e.line ->> 'quantity')::numeric end), 0) as items,
-               count(*) filter (where q.is_number is not true) as bad_lines,
-               min(e.line ->> 'quantity') filter (where not q.is_number) as bad_quantity
-        from jsonb_array_elements(
-            case jsonb_typeof(r.record -> 'line_items') when 'array' then r.record -> 'line_items' else '[]' end) as e (line)
-        cross join lateral (
-            select length(e.line ->> 'quantity') <= 30 and e.line ->> 'quantity' ~ '^-?[0-9]+(\.[0-9]+)?$' as is_number
-        ) q
+        -- digits of other scripts, which \d may match, would fail in the cast. offset 0: each is looked at once.)
+        select coalesce(sum(case when n.is_number then n.quantity::numeric end), 0) as items,
+               count(*) filter (where n.is_number is not true) as bad_lines,
+               min(n.quantity) filter (where not n.is_number) as bad_quantity
+        from (
+            select q.quantity, length(q.quantity) <= 30 and q.quantity ~ '^-?[0-9]+(\.[0-9]+)?$' as is_number
+            from (
+                select e.line ->> 'quantity' as quantity
+                from jsonb_array_elements(
+                    case jsonb_typeof(r.record -> 'line_items') when 'array' then r.record -> 'line_items' else '[]' end) as e (line)
+                offset 0
+            ) q
+            offset 0
+        ) n
     ) l
     cross join lateral (
         select case
             when jsonb_typeof(r.record) <> 'object' then 'record'
-            when coalesce(t.order_id, '') = '' then 'id'
+            when t.order_id is null then 'id'
+            when t.customer_id is null and length(r.record ->> 'customer_id') > 100 then 'customer_id'
             when coalesce(t.status, '') = '' then 'status'
             when t.currency !~ '^[A-Z]{3}$' then 'currency'
             when t.placed_at is null then 'date_created_gmt'
@@ -73,7 +79,7 @@ begin
                 when 'line_items.quantity' then to_json(l.bad_quantity)::text
                 else (r.record -> f.problem_field)::text end, 'missing'), 80),
             case f.problem_field
-                when 'record' then 'an order' when 'id' then 'an id' when 'status' then 'a status'
+                when 'record' then 'an order' when 'id' then 'an id' when 'customer_id' then 'an id' when 'status' then 'a status'
                 when 'currency' then 'a currency code' when 'line_items' then 'a list of lines'
                 when 'date_created_gmt' then 'a date and time between 1990 and tomorrow'
                 when 'date_paid_gmt' then 'a date and time between 1990 and tomorrow'

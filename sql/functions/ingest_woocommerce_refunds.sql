@@ -17,8 +17,8 @@ begin
     cross join lateral jsonb_array_elements(
         case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) as r (record)
     cross join lateral (
-        select r.record ->> 'id' as refund_id,
-               nullif(nullif(r.record ->> 'parent_id', '0'), '') as order_id,
+        select private.parse_id(r.record ->> 'id') as refund_id,
+               private.parse_id(nullif(r.record ->> 'parent_id', '0')) as order_id,
                private.parse_number(r.record ->> 'amount') as amount,
                coalesce(private.parse_timestamp(r.record ->> 'date_created_gmt') at time zone 'UTC',
                         private.parse_timestamp(r.record ->> 'date_created') at time zone p.time_zone) as occurred_at
@@ -47,7 +47,8 @@ begin
     cross join lateral (
         select case
             when jsonb_typeof(r.record) <> 'object' then 'record'
-            when coalesce(t.refund_id, '') = '' then 'id'
+            when t.refund_id is null then 'id'
+            when t.order_id is null and length(r.record ->> 'parent_id') > 100 then 'parent_id'
             when t.occurred_at is null then 'date_created_gmt'
             when t.occurred_at not between timestamptz '1990-01-01 00:00+00' and now() + interval '1 day' then 'date_created_gmt'
             when t.amount is null then 'amount'
@@ -62,7 +63,7 @@ begin
             left(coalesce(case f.problem_field when 'record' then r.record::text
                           else (r.record -> f.problem_field)::text end, 'missing'), 80),
             case f.problem_field
-                when 'record' then 'a refund' when 'id' then 'an id' when 'amount' then 'a number'
+                when 'record' then 'a refund' when 'id' then 'an id' when 'parent_id' then 'an id' when 'amount' then 'a number'
                 when 'line_items' then 'a list with numbers' when 'shipping_lines' then 'a list with numbers'
                 when 'fee_lines' then 'a list with numbers'
                 else 'a date and time between 1990 and tomorrow' end) end as problem

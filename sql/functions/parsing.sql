@@ -23,6 +23,12 @@ exception when datetime_field_overflow or invalid_datetime_format then
     return null;
 end $$;
 
+-- An id of a record, which becomes part of a key: null where there is none, or it is too long for an index.
+create or replace function private.parse_id(value text) returns text
+language sql immutable parallel safe set search_path = '' as $$
+    select case when value <> '' and length(value) <= 100 then value end
+$$;
+
 -- E-mail addresses are kept as a hash outside raw pages; the organisation is part of it, so that equal addresses of
 -- two organisations cannot be matched.
 create or replace function private.email_hash(organization_id uuid, email text) returns bytea

@@ -24,7 +24,7 @@ begin
         insert into public.partition_ledger as l
             (organization_id, asset, bucket, status, input_version, computed_version, row_count, run_id, computed_at)
         select o.organization_id, 'raw_' || source_type, o.bucket, 'done', o.input_version, o.input_version,
-               coalesce(c.pages, 0), run_id, now()
+               coalesce(c.pages, 0), register_raw_pages.run_id, now()
         from open o left join counted c using (organization_id, bucket)
         order by o.organization_id, o.bucket
         on conflict (organization_id, asset, bucket) do update set
