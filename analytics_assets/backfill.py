@@ -61,7 +61,9 @@ def local_range(first: date, end: date, time_zone: str) -> tuple[datetime, datet
     return start.replace(minute=0), stop if stop.minute == 0 else stop.replace(minute=0) + timedelta(hours=1)
 
 
-def _pieces(assets: tuple[str, ...], organizations: Sequence[Organization], start: datetime, end: datetime, longest: timedelta) -> list[Piece]:
+def _pieces(
+    assets: tuple[str, ...], organizations: Sequence[Organization], start: datetime, end: datetime, longest: timedelta
+) -> list[Piece]:
     pieces = []
     while start < end:
         stop = min(end, start + longest)
@@ -130,9 +132,7 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return any(error is not None and "Interrupt" in (error.cls_name or "") for error in errors)
 
 
-def _execute(
-    instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport
-) -> None:
+def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport) -> None:
     """Runs one piece; where an asset yields no output because some of its partitions failed, what lies downstream of it
     runs on its own."""
     from analytics_assets.definitions import defs

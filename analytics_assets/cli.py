@@ -15,7 +15,9 @@ from analytics_assets.migrations import MigrationError
 from analytics_assets.settings import SettingError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Multi-tenant analytics: raw vendor data to trusted hourly and daily aggregates in PostgreSQL.",
 )
 app.command("migrate")(run.migrate_command)
@@ -43,7 +45,9 @@ def main() -> None:
         err.print(f"[red]error:[/red] {what}: run `analytics migrate` first", soft_wrap=True)
         sys.exit(1)
     except psycopg.OperationalError as error:
-        err.print(f"[red]error:[/red] the database went away: {escape(str(error).strip())}. Run the command again.", soft_wrap=True)
+        err.print(
+            f"[red]error:[/red] the database went away: {escape(str(error).strip())}. Run the command again.", soft_wrap=True
+        )
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == 130:

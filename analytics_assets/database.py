@@ -65,14 +65,10 @@ def _secure(uri: str, password: str, access_file: Path) -> None:
     which made any local user a superuser. Repeating it after a crash at any point does no harm.
     """
     with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(
-            psycopg.sql.SQL("alter role current_user password {}").format(psycopg.sql.Literal(password))
-        )
+        connection.execute(psycopg.sql.SQL("alter role current_user password {}").format(psycopg.sql.Literal(password)))
         for name, value in _EMBEDDED_SETTINGS.items():
             connection.execute(
-                psycopg.sql.SQL("alter system set {} = {}").format(
-                    psycopg.sql.Identifier(name), psycopg.sql.Literal(value)
-                )
+                psycopg.sql.SQL("alter system set {} = {}").format(psycopg.sql.Identifier(name), psycopg.sql.Literal(value))
             )
     access_file.write_text("local all all scram-sha-256\n")
 
@@ -150,9 +146,7 @@ def _parsed(url: str, variable: str) -> URL:
 def analytics_url(settings: Settings | None = None) -> URL:
     """URL of the analytics database with psycopg 3 as driver. Starts the embedded server if there is no DATABASE_URL."""
     settings = settings or Settings.load()
-    return _parsed(settings.database_url or _embedded_url(settings.home), "DATABASE_URL").set(
-        drivername="postgresql+psycopg"
-    )
+    return _parsed(settings.database_url or _embedded_url(settings.home), "DATABASE_URL").set(drivername="postgresql+psycopg")
 
 
 def dagster_url(settings: Settings | None = None) -> str:

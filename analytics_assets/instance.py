@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
-from analytics_assets.organizations.registry import partition_keys
 from analytics_assets.database import connect
+from analytics_assets.organizations.registry import partition_keys
 from analytics_assets.partition_keys import ORGANIZATION
 from analytics_assets.settings import PROJECT_ROOT
 

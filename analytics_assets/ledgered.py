@@ -63,9 +63,7 @@ def evaluate(
     check: SqlCheck, asset: str, database: Database, keys: list[str] | None, start: datetime, end: datetime
 ) -> dg.AssetCheckResult:
     """Runs the check's query; the result names how many violations there are and the worst twenty, in a table."""
-    rows = database.rows(
-        query(f"check_{asset}_{check.name}"), {"keys": keys, "start": start, "end": end, "most": _WORST}
-    )
+    rows = database.rows(query(f"check_{asset}_{check.name}"), {"keys": keys, "start": start, "end": end, "most": _WORST})
     found: int = rows[0]["found"] if rows else 0
     metadata: dict[str, Any] = {
         "violations": found,
@@ -75,9 +73,7 @@ def evaluate(
     if rows:
         metadata["worst"] = dg.MetadataValue.table(
             [
-                dg.TableRecord(
-                    {"organization": str(row["organization"]), "at": str(row["at"]), "problem": row["problem"]}
-                )
+                dg.TableRecord({"organization": str(row["organization"]), "at": str(row["at"]), "problem": row["problem"]})
                 for row in rows
             ]
         )
@@ -174,8 +170,7 @@ def ledgered_asset(
                 asset=name,
                 time_dimension=time_dimension,
                 compute=compute,
-                describe=lambda ids, first, last: describe(database, ids, first, last)
-                | {"dagster/column_lineage": lineage},
+                describe=lambda ids, first, last: describe(database, ids, first, last) | {"dagster/column_lineage": lineage},
             )
             try:
                 for result in results:
@@ -184,9 +179,7 @@ def ledgered_asset(
             except dg.Failure as error:
                 failure = error
         elif COMPUTED_CHECK in selected:
-            raise dg.Failure(
-                f"{COMPUTED_CHECK} speaks of a run that computes: materialize {name} instead", allow_retries=False
-            )
+            raise dg.Failure(f"{COMPUTED_CHECK} speaks of a run that computes: materialize {name} instead", allow_retries=False)
         keys, start, end = check_range(context, time_dimension)
         for check in checks:
             if check.name in selected:

@@ -100,8 +100,10 @@ def migrate(
     try:
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
-            cursor.execute("select set_config('search_path', 'public', true), set_config('check_function_bodies', 'off', true),"
-                           " set_config('client_min_messages', 'warning', true), set_config('lock_timeout', '30s', true)")
+            cursor.execute(
+                "select set_config('search_path', 'public', true), set_config('check_function_bodies', 'off', true),"
+                " set_config('client_min_messages', 'warning', true), set_config('lock_timeout', '30s', true)"
+            )
             cursor.execute("create schema if not exists migrations")
             cursor.execute("revoke all on schema migrations from public")
             cursor.execute(
@@ -141,8 +143,11 @@ def migrate(
     except psycopg.Error as error:
         where = f"sql/{current}: " if current else ""
         diagnostics = error.diag
-        detail = " ".join(filter(None, [diagnostics.message_primary or str(error).strip(), diagnostics.message_detail,
-                                        diagnostics.message_hint]))
+        detail = " ".join(
+            filter(
+                None, [diagnostics.message_primary or str(error).strip(), diagnostics.message_detail, diagnostics.message_hint]
+            )
+        )
         raise MigrationError(f"{where}{detail} Nothing was changed.") from error
     report.seconds = time.monotonic() - started
     return report

@@ -36,7 +36,7 @@ _MOST_COUNTED = 60
 class Scope(dg.Config):
     """Run config: restricts a run to some organisations of its partitions (which several may share)."""
 
-    organizations: list[str] = []
+    organizations: list[str] = []  # noqa: RUF012 (pydantic copies it)
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,7 @@ def _run_blocks(
     slugs = scope.organizations or None
     for number, block in enumerate(pieces, 1):
         with database.connection() as connection:
-            found = connection.execute(
-                query("organizations_of_keys"), {"keys": list(block.keys), "slugs": slugs}
-            ).fetchall()
+            found = connection.execute(query("organizations_of_keys"), {"keys": list(block.keys), "slugs": slugs}).fetchall()
             ids = [row["id"] for row in found]
             if scope.organizations and len(block.keys) == len({row["partition_key"] for row in found}) == 0:
                 raise dg.Failure(
@@ -141,8 +139,12 @@ def _run_blocks(
             if row["open"]:
                 progress.failures[at] = row["open_slug"], row["open_status"], row["open_error"] or "changed meanwhile"
         context.log.info(
-            "%s of %s: %s organisations, %s to %s UTC: %s", number, len(pieces), len(ids),
-            block.start.strftime("%Y-%m-%d %H:%M"), block.end.strftime("%Y-%m-%d %H:%M"),
+            "%s of %s: %s organisations, %s to %s UTC: %s",
+            number,
+            len(pieces),
+            len(ids),
+            block.start.strftime("%Y-%m-%d %H:%M"),
+            block.end.strftime("%Y-%m-%d %H:%M"),
             ", ".join(f"{name} {value}" for name, value in progress.figures.items()) or "nothing changed",
         )
     progress.seconds = time.monotonic() - started
@@ -155,20 +157,24 @@ def _failure_table(failures: Mapping[tuple[datetime, str], tuple[str, str, str]]
     for (bucket, _), (slug, status, error) in sorted(failures.items()):
         by_slug[slug].append((bucket, status, error))
     worst = sorted(by_slug.items(), key=lambda item: -len(item[1]))[:_WORST]
-    return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
-                {
-                    "organization": slug,
-                    "partitions": len(found),
-                    "first": found[0][0].strftime("%Y-%m-%d %H:%M"),
-                    "status": found[0][1],
-                    "error": found[0][2][:500],
-                }
-            )
-            for slug, found in worst
-        ]
-    ) if worst else dg.MetadataValue.table([], schema=dg.TableSchema([dg.TableColumn("organization")]))
+    return (
+        dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "organization": slug,
+                        "partitions": len(found),
+                        "first": found[0][0].strftime("%Y-%m-%d %H:%M"),
+                        "status": found[0][1],
+                        "error": found[0][2][:500],
+                    }
+                )
+                for slug, found in worst
+            ]
+        )
+        if worst
+        else dg.MetadataValue.table([], schema=dg.TableSchema([dg.TableColumn("organization")]))
+    )
 
 
 def materialize_partitions(

@@ -192,9 +192,7 @@ class Report:
 class Benchmark:
     """One run over one database."""
 
-    def __init__(
-        self, connection: Connection, arguments: argparse.Namespace, progress: Callable[[str], None]
-    ) -> None:
+    def __init__(self, connection: Connection, arguments: argparse.Namespace, progress: Callable[[str], None]) -> None:
         self._connection = connection
         self._rounds: int = arguments.rounds
         self._progress = progress
@@ -225,12 +223,8 @@ class Benchmark:
     def _number(self, statement: str, **parameters: Any) -> int:
         return int(self._run(statement, **parameters)[0]["n"])
 
-    def _ours(
-        self, from_time: datetime | None = None, to_time: datetime | None = None
-    ) -> list[dict[str, Any]]:
-        return self._run(
-            _OURS, ids=self._ids, from_time=from_time or self._day, to_time=to_time or self._day + _DAY
-        )
+    def _ours(self, from_time: datetime | None = None, to_time: datetime | None = None) -> list[dict[str, Any]]:
+        return self._run(_OURS, ids=self._ids, from_time=from_time or self._day, to_time=to_time or self._day + _DAY)
 
     def _plan(self) -> None:
         for organization_id in self._ids:
@@ -254,8 +248,7 @@ class Benchmark:
             sums = frame.groupby(columns[:-1], as_index=False, sort=False)["value"].sum()
             cursor.execute("create temp table staging (like bench.lean including defaults)")
             with cursor.copy(
-                'copy staging (organization_id, metric_id, channel_id, "timestamp", value)'
-                " from stdin (format csv)"
+                'copy staging (organization_id, metric_id, channel_id, "timestamp", value) from stdin (format csv)'
             ) as copy:
                 copy.write(sums.to_csv(header=False, index=False, float_format="%.2f"))
             cursor.execute(
@@ -273,9 +266,7 @@ class Benchmark:
 
     def _empty_partition(self) -> None:
         self._drop_facts()
-        self._run(
-            "select private.ensure_partitions('hourly_facts', %(day)s, %(to_time)s)", to_time=self._day + _DAY
-        )
+        self._run("select private.ensure_partitions('hourly_facts', %(day)s, %(to_time)s)", to_time=self._day + _DAY)
 
     def _measure(
         self,
@@ -318,9 +309,7 @@ class Benchmark:
         self._run(_FILL_OBSERVATIONS, **self._size)
         self._run("vacuum (analyze) public.metric_observations")
         self._run("vacuum (analyze) public.organizations")
-        self.report.notes["observations"] = self._number(
-            "select count(*) as n from public.metric_observations"
-        )
+        self.report.notes["observations"] = self._number("select count(*) as n from public.metric_observations")
 
     def compare(self) -> None:
         """Ours, the bare statements, the plan's way, pandas."""
@@ -401,9 +390,7 @@ class Benchmark:
         return float(rows[0]["bytes"] / rows[0]["rows"])
 
     def _child(self) -> str:
-        rows = self._run(
-            "select child from private.list_partitions('hourly_facts') where period_start = %(day)s"
-        )
+        rows = self._run("select child from private.list_partitions('hourly_facts') where period_start = %(day)s")
         return f"partitions.{rows[0]['child']}"
 
     def sizes(self) -> None:
@@ -423,9 +410,7 @@ class Benchmark:
         self.report.notes["bytes_a_row_hour_by_hour"] = self._bytes_a_row(self._child())
         self._measure_once(
             "closing the day (cluster)",
-            lambda: self._run(
-                "select * from public.close_hourly_partitions(%(to_time)s)", to_time=self._day + _DAY
-            ),
+            lambda: self._run("select * from public.close_hourly_partitions(%(to_time)s)", to_time=self._day + _DAY),
         )
         self.report.notes["bytes_a_row_closed"] = self._bytes_a_row(self._child())
         self._check("closed day")
@@ -433,8 +418,7 @@ class Benchmark:
         self._run(_MAKE_PLAN)
         for hour in range(24):
             self._run(
-                "select bench.aggregate_hourly_data(id, %(from_time)s, %(to_time)s)"
-                " from public.organizations",
+                "select bench.aggregate_hourly_data(id, %(from_time)s, %(to_time)s) from public.organizations",
                 from_time=self._day + hour * _HOUR,
                 to_time=self._day + (hour + 1) * _HOUR,
             )
@@ -460,9 +444,7 @@ class Benchmark:
         dates = {"from_date": (self._day - _DAY).date(), "to_date": (self._day + _DAY).date()}
         daily = "select * from public.aggregate_daily_data(%(ids)s, %(from_date)s, %(to_date)s)"
         self._measure_once("daily roll-up of 3 days", lambda: self._run(daily, ids=self._ids, **dates))
-        self._measure_once(
-            "daily roll-up, rerun, nothing changed", lambda: self._run(daily, ids=self._ids, **dates)
-        )
+        self._measure_once("daily roll-up, rerun, nothing changed", lambda: self._run(daily, ids=self._ids, **dates))
         rows: list[dict[str, Any]] = []
         self._measure_once(
             "retention: checks, drop and ledger of 2 days",
@@ -566,9 +548,7 @@ class Benchmark:
 
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.aggregation", description=(__doc__ or "").split("\n", 1)[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.aggregation", description=(__doc__ or "").split("\n", 1)[0])
 
     def between(least: int, most: int) -> Callable[[str], int]:
         def number(text: str) -> int:
@@ -581,9 +561,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     # Fewer than 50 organisations are never built aside; the catalogue has 32 sums by the hour.
     parser.add_argument("--organizations", type=between(50, 100_000), default=1000, metavar="N")
     parser.add_argument("--metrics", type=between(1, 32), default=30, metavar="N")
-    parser.add_argument(
-        "--observations", type=between(1, 100), default=4, metavar="N", help="per metric and hour"
-    )
+    parser.add_argument("--observations", type=between(1, 100), default=4, metavar="N", help="per metric and hour")
     parser.add_argument("--rounds", type=between(1, 20), default=3, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args(given)

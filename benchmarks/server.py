@@ -78,9 +78,7 @@ class Meter:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def _log_position(self) -> int:
-        rows = self._connection.execute(
-            "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as at"
-        ).fetchall()
+        rows = self._connection.execute("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as at").fetchall()
         return int(rows[0]["at"])
 
     def measure(self, work: Callable[[], object]) -> Cost:
@@ -119,13 +117,9 @@ def throw_away_database() -> Iterator[Connection]:
                 f"killed. In the second case: drop database {DATABASE};"
             ) from None
         except psycopg.errors.InsufficientPrivilege:
-            raise ServerError(
-                "the role of DATABASE_URL may not create databases: alter role ... createdb;"
-            ) from None
+            raise ServerError("the role of DATABASE_URL may not create databases: alter role ... createdb;") from None
         try:
-            own = replace(
-                settings, database_url=url.set(database=DATABASE).render_as_string(hide_password=False)
-            )
+            own = replace(settings, database_url=url.set(database=DATABASE).render_as_string(hide_password=False))
             with connect(own, autocommit=True) as connection:
                 yield connection
         finally:

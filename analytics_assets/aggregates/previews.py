@@ -47,9 +47,7 @@ def _plot(frame: pd.DataFrame, metric: str, unit: str, start: datetime, end: dat
     return f"![{metric}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
 
 
-def describe_aggregates(
-    grain: str, database: Database, ids: list[UUID], start: datetime, end: datetime
-) -> dict[str, Any]:
+def describe_aggregates(grain: str, database: Database, ids: list[UUID], start: datetime, end: datetime) -> dict[str, Any]:
     """Metadata over a run's organisations and range: totals by organisation and metric, and total_sales drawn.
 
     Args:
@@ -58,13 +56,9 @@ def describe_aggregates(
     parameters = {"ids": ids, "start": start, "end": end}
     totals = database.rows(query(f"preview_{grain}_totals"), parameters)
     metadata: dict[str, Any] = {
-        "preview": dg.MetadataValue.md(
-            pd.DataFrame(totals).to_markdown(index=False) if totals else "no rows in this range"
-        )
+        "preview": dg.MetadataValue.md(pd.DataFrame(totals).to_markdown(index=False) if totals else "no rows in this range")
     }
-    series = pd.DataFrame(
-        database.rows(query(f"preview_{grain}_series"), parameters | {"most": _PLOTTED_ORGANIZATIONS})
-    )
+    series = pd.DataFrame(database.rows(query(f"preview_{grain}_series"), parameters | {"most": _PLOTTED_ORGANIZATIONS}))
     if not series.empty:
         series["value"] = series["value"].astype(float)
         step = timedelta(hours=1) if grain == "hourly" else timedelta(days=1)

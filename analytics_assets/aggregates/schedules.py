@@ -64,7 +64,5 @@ def daily_tick_schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.Ru
     today = datetime(now.year, now.month, now.day, tzinfo=UTC)
     yield dg.RunRequest(
         run_key=f"day-{now:%Y%m%d%H}",
-        tags=range_tags(
-            day_key(today - timedelta(days=1), organizations[0]), day_key(today, organizations[1])
-        ),
+        tags=range_tags(day_key(today - timedelta(days=1), organizations[0]), day_key(today, organizations[1])),
     )

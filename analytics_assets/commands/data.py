@@ -27,8 +27,13 @@ def import_with_progress(connection: "psycopg.Connection[dict[str, object]]", ta
     """Imports files under a progress bar over their bytes."""
     total = sum(file.stat().st_size for file in files)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
-        console=err, transient=True, disable=not err.is_terminal,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
     ) as progress:
         task = progress.add_task(f"importing {target.stream.name}", total=total)
         return import_files(connection, target, files, lambda count: progress.advance(task, count))
@@ -38,7 +43,10 @@ def import_command(
     organization: Annotated[str, typer.Option(help="Slug of the organisation")],
     source: Annotated[str, typer.Option(help="woocommerce")],
     stream: Annotated[str, typer.Option(help="orders, refunds or customers")],
-    files: Annotated[list[Path], typer.Argument(help="Response pages: JSON or JSON lines, plain or gzipped", exists=True, dir_okay=False, readable=True)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Response pages: JSON or JSON lines, plain or gzipped", exists=True, dir_okay=False, readable=True),
+    ],
     source_name: Annotated[str | None, typer.Option(help="Which store, where an organisation has several")] = None,
     time_zone: Annotated[str | None, typer.Option(help="The store's zone; the organisation's by default")] = None,
     currency: Annotated[str | None, typer.Option(help="The store's currency; the organisation's by default")] = None,
@@ -80,8 +88,17 @@ def quarantine_list(
         f"{len(rows)} in quarantine",
         ["id", "organization", "source", "stream", "level", "where", "reason", "since", "resolution"],
         [
-            (row["id"], row["organization"], row["source"], row["stream"], row["level"], row["place"], row["reason"],
-             f"{row['quarantined_at']:%Y-%m-%d %H:%M}", row["resolution"])
+            (
+                row["id"],
+                row["organization"],
+                row["source"],
+                row["stream"],
+                row["level"],
+                row["place"],
+                row["reason"],
+                f"{row['quarantined_at']:%Y-%m-%d %H:%M}",
+                row["resolution"],
+            )
             for row in rows
         ],
     )
@@ -101,7 +118,9 @@ def quarantine_discard(identifier: Annotated[str, typer.Argument(metavar="ID")])
     out.print(f"discarded: {escape(row['reason'])}")
 
 
-def _rate(from_currency: str | None, to_currency: str | None, on: str | None, rate: str | None, where: str) -> tuple[str, str, date, Decimal]:
+def _rate(
+    from_currency: str | None, to_currency: str | None, on: str | None, rate: str | None, where: str
+) -> tuple[str, str, date, Decimal]:
     try:
         day, value = date.fromisoformat(on or ""), Decimal(rate or "")
     except (ValueError, InvalidOperation):
@@ -130,7 +149,9 @@ def rates_add(from_currency: str, to_currency: str, on: Annotated[str, typer.Arg
 
 
 @rates_app.command("import")
-def rates_import(file: Annotated[Path, typer.Argument(help="CSV with from_currency,to_currency,date,rate", exists=True, dir_okay=False)]) -> None:
+def rates_import(
+    file: Annotated[Path, typer.Argument(help="CSV with from_currency,to_currency,date,rate", exists=True, dir_okay=False)],
+) -> None:
     """Take rates from a CSV file with a header line."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:

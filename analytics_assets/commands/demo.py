@@ -50,7 +50,9 @@ def _sample_tenants() -> list[_Tenant]:
             anchor.write_text((yesterday - timedelta(days=_SAMPLE_DAYS - 1)).isoformat())
         first = date.fromisoformat(anchor.read_text().strip())
         files = write_shop(shop, first, yesterday, anchor.parent)
-        tenants.append(_Tenant(shop.slug, shop.name, shop.time_zone, shop.currency, {name: [path] for name, path in files.items()}))
+        tenants.append(
+            _Tenant(shop.slug, shop.name, shop.time_zone, shop.currency, {name: [path] for name, path in files.items()})
+        )
     return tenants
 
 
@@ -71,7 +73,11 @@ def _tenants_of_folder(folder: Path, time_zone: str, currency: str | None) -> li
     tenants = []
     for place in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
         files = {
-            stream: sorted(path for path in place.iterdir() if path.is_file() and stream in path.name and re.search(r"\.jsonl?(\.gz)?$", path.name))
+            stream: sorted(
+                path
+                for path in place.iterdir()
+                if path.is_file() and stream in path.name and re.search(r"\.jsonl?(\.gz)?$", path.name)
+            )
             for stream in _STREAMS
         }
         if any(files.values()):
@@ -91,8 +97,15 @@ def _is_done(organizations: list[registry.Organization], first: date, end: date)
             start, stop = local_range(first, end, organization.time_zone)
             row = connection.execute(
                 query("count_done"),
-                {"organization_id": organization.id, "hour_assets": list(HOUR_ASSETS), "day_assets": list(DAY_ASSETS),
-                 "start": start, "end": min(stop, this_hour), "first": first, "last": end},
+                {
+                    "organization_id": organization.id,
+                    "hour_assets": list(HOUR_ASSETS),
+                    "day_assets": list(DAY_ASSETS),
+                    "start": start,
+                    "end": min(stop, this_hour),
+                    "first": first,
+                    "last": end,
+                },
             ).fetchone()
             hours = int((min(stop, this_hour) - start).total_seconds() // 3600)
             if row is None or row["hours"] < hours * len(HOUR_ASSETS) or row["days"] < (end - first).days:
@@ -101,9 +114,13 @@ def _is_done(organizations: list[registry.Organization], first: date, end: date)
 
 
 def demo_command(
-    data: Annotated[Path | None, typer.Option(help="Folder with response pages; sample shops by default", exists=True, file_okay=False)] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with response pages; sample shops by default", exists=True, file_okay=False)
+    ] = None,
     time_zone: Annotated[str, typer.Option(help="Zone of the organisations in --data")] = "UTC",
-    currency: Annotated[str | None, typer.Option(help="Currency of the organisations in --data; their first order's by default")] = None,
+    currency: Annotated[
+        str | None, typer.Option(help="Currency of the organisations in --data; their first order's by default")
+    ] = None,
 ) -> None:
     """Take sample shops, or pages from a folder, through the whole graph, and sum up."""
     timings: list[tuple[str, float, str]] = []
@@ -135,10 +152,15 @@ def demo_command(
                     target = open_target(connection, tenant.slug, "woocommerce", stream)
                     imported = import_with_progress(connection, target, files)
                     stored, pages = stored + imported.stored, pages + imported.pages
-            row = connection.execute(query("span_of_pages"), {"organization_id": organization.id, "time_zone": tenant.time_zone}).fetchone()
+            row = connection.execute(
+                query("span_of_pages"), {"organization_id": organization.id, "time_zone": tenant.time_zone}
+            ).fetchone()
             if row is None or row["first"] is None:
                 fail(f"{tenant.slug}: no page could be taken in; see `analytics quarantine list --organization {tenant.slug}`")
-            spans[tenant.slug] = row["first"], min(row["last"], datetime.now(ZoneInfo(tenant.time_zone)).date()) + timedelta(days=1)
+            spans[tenant.slug] = (
+                row["first"],
+                min(row["last"], datetime.now(ZoneInfo(tenant.time_zone)).date()) + timedelta(days=1),
+            )
     timed("import", started, f"{stored} of {pages} pages are new")
 
     started = time.monotonic()
@@ -175,20 +197,49 @@ def _summary(organizations: list[registry.Organization], timings: list[tuple[str
     out.print()
     print_table(
         "what was computed",
-        ["organization", "zone", "hours", "days", "first day", "last day", "orders", "items", "gross sales", "refunds", "refunded",
-         "total sales", "new customers", ""],
         [
-            (row["slug"], row["time_zone"], f"{row['hours']:,}", f"{row['days']:,}", row["first_day"], row["last_day"], f"{row['orders']:,}",
-             f"{row['items']:,}", f"{row['gross']:,}", f"{row['refunds']:,}", f"{row['refunded']:,}", f"{row['total']:,}",
-             f"{row['new_customers']:,}", row["currency"])
+            "organization",
+            "zone",
+            "hours",
+            "days",
+            "first day",
+            "last day",
+            "orders",
+            "items",
+            "gross sales",
+            "refunds",
+            "refunded",
+            "total sales",
+            "new customers",
+            "",
+        ],
+        [
+            (
+                row["slug"],
+                row["time_zone"],
+                f"{row['hours']:,}",
+                f"{row['days']:,}",
+                row["first_day"],
+                row["last_day"],
+                f"{row['orders']:,}",
+                f"{row['items']:,}",
+                f"{row['gross']:,}",
+                f"{row['refunds']:,}",
+                f"{row['refunded']:,}",
+                f"{row['total']:,}",
+                f"{row['new_customers']:,}",
+                row["currency"],
+            )
             for row in rows
         ],
         right=["hours", "days", "orders", "items", "gross sales", "refunds", "refunded", "total sales", "new customers"],
     )
     out.print()
     print_table(
-        "how long it took", ["part", "seconds", ""],
-        [(what, f"{seconds:.1f}", note) for what, seconds, note in timings], right=["seconds"],
+        "how long it took",
+        ["part", "seconds", ""],
+        [(what, f"{seconds:.1f}", note) for what, seconds, note in timings],
+        right=["seconds"],
     )
     out.print()
     out.print("where to look next")

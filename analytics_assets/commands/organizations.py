@@ -29,7 +29,9 @@ def add(
     name: Annotated[str | None, typer.Option(help="Name to show; the slug by default")] = None,
     time_zone: Annotated[str, typer.Option("--time-zone", "--timezone", help="IANA name; days are days of this zone")] = "UTC",
     currency: Annotated[str, typer.Option(help="ISO 4217 code; money is reported in it")] = "USD",
-    partition_key: Annotated[str | None, typer.Option(help="Key of Dagster's organization dimension; the slug by default")] = None,
+    partition_key: Annotated[
+        str | None, typer.Option(help="Key of Dagster's organization dimension; the slug by default")
+    ] = None,
 ) -> None:
     """Add an organisation. One that is there already with the same settings is left alone."""
     with connect() as connection:
@@ -39,7 +41,9 @@ def add(
             fail(str(error))
         keys = len(registry.partition_keys(connection))
     state = "added" if is_new else "is there already"
-    out.print(f"{organization.slug} {state}: {organization.time_zone}, {organization.currency}, partition key {organization.partition_key}")
+    out.print(
+        f"{organization.slug} {state}: {organization.time_zone}, {organization.currency}, partition key {organization.partition_key}"
+    )
     _warn_of_limit(keys)
 
 
@@ -53,12 +57,34 @@ def list_() -> None:
         return
     print_table(
         f"{len(rows)} organisations",
-        ["slug", "name", "time zone", "currency", "partition key", "active", "sources", "hours", "days", "failed", "data from", "to (UTC)"],
+        [
+            "slug",
+            "name",
+            "time zone",
+            "currency",
+            "partition key",
+            "active",
+            "sources",
+            "hours",
+            "days",
+            "failed",
+            "data from",
+            "to (UTC)",
+        ],
         [
             (
-                row["slug"], row["name"], row["time_zone"], row["currency"], row["partition_key"],
-                "yes" if row["is_active"] else "no", row["sources"], row["hours_done"], row["days_done"], row["failed"],
-                row["first_hour"] and f"{row['first_hour']:%Y-%m-%d %H:%M}", row["last_hour"] and f"{row['last_hour']:%Y-%m-%d %H:%M}",
+                row["slug"],
+                row["name"],
+                row["time_zone"],
+                row["currency"],
+                row["partition_key"],
+                "yes" if row["is_active"] else "no",
+                row["sources"],
+                row["hours_done"],
+                row["days_done"],
+                row["failed"],
+                row["first_hour"] and f"{row['first_hour']:%Y-%m-%d %H:%M}",
+                row["last_hour"] and f"{row['last_hour']:%Y-%m-%d %H:%M}",
             )
             for row in rows
         ],

@@ -85,13 +85,11 @@ def backfill_command(
     started = time.monotonic()
     report = run_pieces(pieces)
     seconds = time.monotonic() - started
-    out.print(
-        f"{report.partitions} partitions in {len(report.runs)} runs, {seconds:.0f} s; "
-        f"{report.open_count} not done"
-    )
+    out.print(f"{report.partitions} partitions in {len(report.runs)} runs, {seconds:.0f} s; {report.open_count} not done")
     if report.open_partitions:
         print_table(
-            "not done" + ("" if report.open_count <= len(report.open_partitions) else f" (the first {len(report.open_partitions)})"),
+            "not done"
+            + ("" if report.open_count <= len(report.open_partitions) else f" (the first {len(report.open_partitions)})"),
             ["organization", "asset", "bucket (UTC)", "status", "why, and what to do"],
             [
                 (row["organization"], row["asset"], f"{row['bucket']:%Y-%m-%d %H:%M}", row["status"], row["error"])
@@ -110,7 +108,8 @@ def maintain_command() -> None:
 
     rows = maintain(Database(), Settings.load())
     print_table(
-        f"{len(rows)} partitions touched", ["table", "partition", "action", "why"],
+        f"{len(rows)} partitions touched",
+        ["table", "partition", "action", "why"],
         [(row["table"], row["partition"], row["action"], row["reason"]) for row in rows],
     )
 
@@ -146,8 +145,33 @@ def ui_command(
     port = _free_port(host, port)
     workspace = str(PROJECT_ROOT / "workspace.yaml")
     commands = {
-        "webserver": [sys.executable, "-m", "dagster_webserver", "-h", host, "-p", str(port), "-w", workspace, "--log-level", "warning", "--code-server-log-level", "error"],
-        "daemon": [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace, "--log-level", "warning", "--code-server-log-level", "error"],
+        "webserver": [
+            sys.executable,
+            "-m",
+            "dagster_webserver",
+            "-h",
+            host,
+            "-p",
+            str(port),
+            "-w",
+            workspace,
+            "--log-level",
+            "warning",
+            "--code-server-log-level",
+            "error",
+        ],
+        "daemon": [
+            sys.executable,
+            "-m",
+            "dagster._daemon",
+            "run",
+            "-w",
+            workspace,
+            "--log-level",
+            "warning",
+            "--code-server-log-level",
+            "error",
+        ],
     }
     processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=os.environ) for name, command in commands.items()}
 

@@ -56,6 +56,4 @@ def ensure_dagster_schema(settings: Settings) -> None:
         found = connection.execute("select from pg_namespace where nspname = %s", (DAGSTER_SCHEMA,)).fetchone()
         if found is None:
             connection.execute("select pg_advisory_xact_lock(7301122027)")
-            connection.execute(
-                psycopg.sql.SQL("create schema if not exists {}").format(psycopg.sql.Identifier(DAGSTER_SCHEMA))
-            )
+            connection.execute(psycopg.sql.SQL("create schema if not exists {}").format(psycopg.sql.Identifier(DAGSTER_SCHEMA)))

@@ -103,9 +103,7 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
         )
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> Self:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """The storage that dagster.yaml describes.
 
         Repeated here because the stock method names its own class: inherited, it would return a
@@ -174,9 +172,7 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
             self._engine_pid = os.getpid()
         return create_pg_connection(self._engine)
 
-    def optimize_for_webserver(
-        self, statement_timeout: int, pool_recycle: int, max_overflow: int
-    ) -> None:
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
         """Change to the stock class's pool for the webserver, and close the one used so far."""
         replaced = self._engine
         super().optimize_for_webserver(statement_timeout, pool_recycle, max_overflow)

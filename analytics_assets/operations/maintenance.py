@@ -30,7 +30,9 @@ def maintain_partitions(context: dg.OpExecutionContext, database: Database) -> N
     """Logs every partition that was touched, and every one that should have gone and stays."""
     rows = maintain(database, Settings.load())
     for row in rows:
-        context.log.info("%s: %s %s%s", row["table"], row["partition"], row["action"], f" ({row['reason']})" if row["reason"] else "")
+        context.log.info(
+            "%s: %s %s%s", row["table"], row["partition"], row["action"], f" ({row['reason']})" if row["reason"] else ""
+        )
     context.log.info("%s partitions touched", len(rows))
 
 

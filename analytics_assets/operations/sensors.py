@@ -43,6 +43,7 @@ def stale_partitions(context: dg.SensorEvaluationContext, database: Database) ->
     hours_from = datetime.combine(settings.hourly_start, datetime.min.time(), UTC)
     days_from = datetime.combine(settings.daily_start, datetime.min.time(), UTC)
     last_look = datetime.fromisoformat(context.cursor) if context.cursor else datetime.min.replace(tzinfo=UTC)
+    keys = list(context.instance.get_dynamic_partitions(ORGANIZATION))
     with database.connection() as connection:
         if now - last_look >= _LOOK_FOR_GAPS_EVERY:
             connection.execute(
@@ -58,20 +59,18 @@ def stale_partitions(context: dg.SensorEvaluationContext, database: Database) ->
         rows = [
             *connection.execute(
                 query("claim_open_buckets"),
-                {"assets": list(HOUR_ASSETS), "start": hours_from, "end": this_hour, "most": _MOST_BUCKETS},
+                {"assets": list(HOUR_ASSETS), "keys": keys, "start": hours_from, "end": this_hour, "most": _MOST_BUCKETS},
             ),
             *connection.execute(
                 query("claim_open_buckets"),
-                {"assets": list(DAY_ASSETS), "start": days_from, "end": now, "most": _MOST_BUCKETS},
+                {"assets": list(DAY_ASSETS), "keys": keys, "start": days_from, "end": now, "most": _MOST_BUCKETS},
             ),
         ]
     requests = plan_requests(
         (OpenBucket(row["asset"], row["partition_key"], row["bucket"], row["status"] == "failed") for row in rows),
-        list(context.instance.get_dynamic_partitions(ORGANIZATION)),
+        keys,
     )
     if not requests:
         context.update_cursor(last_look.isoformat())
         return dg.SkipReason("nothing is stale")
-    return dg.SensorResult(
-        run_requests=[_run_request(request, now) for request in requests], cursor=last_look.isoformat()
-    )
+    return dg.SensorResult(run_requests=[_run_request(request, now) for request in requests], cursor=last_look.isoformat())

@@ -54,7 +54,13 @@ def add(
         raise OrganizationError(f"time zone {time_zone!r}: expected an IANA name such as Europe/London")
     made = connection.execute(
         query("add_organization"),
-        {"slug": slug, "name": name or slug, "time_zone": time_zone, "currency": currency, "partition_key": partition_key or slug},
+        {
+            "slug": slug,
+            "name": name or slug,
+            "time_zone": time_zone,
+            "currency": currency,
+            "partition_key": partition_key or slug,
+        },
     ).fetchone()
     connection.commit()
     if made is not None:

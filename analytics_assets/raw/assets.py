@@ -25,9 +25,7 @@ _COLUMNS = dg.TableSchema(
         dg.TableColumn("content_sha256", "bytea", "Over the bytes as received: a page is stored once"),
     ]
 )
-_LINEAGE = dg.TableColumnLineage(
-    {"organization_id": [dg.TableColumnDep(dg.AssetKey("organizations"), "id")]}
-)
+_LINEAGE = dg.TableColumnLineage({"organization_id": [dg.TableColumnDep(dg.AssetKey("organizations"), "id")]})
 
 
 def _describe(database: Database, ids: list[UUID], start: datetime, end: datetime) -> dict[str, Any]:

@@ -262,9 +262,7 @@ def _whats_left(basket: Basket, refunds: Sequence[Refund]) -> list[tuple[int, in
     return left
 
 
-def _refunded(
-    roll: Dice, shop: Shop, index: int, first: Version, was: Version, after: int, full: bool
-) -> Version:
+def _refunded(roll: Dice, shop: Shop, index: int, first: Version, was: Version, after: int, full: bool) -> Version:
     """The version with one more refund, so many days after the order: of all that is left, or of one line."""
     day = first.day + timedelta(days=after)
     at, basket = moment(roll, shop, day), was.basket

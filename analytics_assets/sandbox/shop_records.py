@@ -93,10 +93,7 @@ def _extra_lines(shop: Shop, owner: int, of: Basket | Refund, sign: int, is_free
 def order_record(order: Order, version: Version) -> Record:
     """One element of GET /wc/v3/orders: the order as one of its versions has it."""
     shop, basket, who = order.shop, version.basket, order.person
-    items = [
-        _item(shop, order.id * 16 + n, line, number(line.total, line.quantity), [])
-        for n, line in enumerate(basket.lines)
-    ]
+    items = [_item(shop, order.id * 16 + n, line, number(line.total, line.quantity), []) for n, line in enumerate(basket.lines)]
     coupons: list[Record] = [
         {"id": order.id * 16 + 8, "code": coupon.code, "discount": text(basket.discount),
          "discount_tax": text(basket.discount_tax), "discount_type": coupon.kind,

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import dagster as dg
@@ -36,46 +37,84 @@ def computed(figures: list[UUID], instance: dg.DagsterInstance) -> dg.DagsterIns
 
 _ACME = "(select id from organizations where slug = 'acme')"
 _FAULTS = [
-    ("a value changed", f"update hourly_facts set value = value + 1 where metric_id = 50 and organization_id = {_ACME}",
-     {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")}),
-    ("a count changed", f"update hourly_facts set value = 9 where metric_id = 41 and organization_id = {_ACME}",
-     {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")}),
-    ("rows lost", f"delete from hourly_facts where organization_id = {_ACME}",
-     {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")}),
-    ("rows doubled into another hour",
-     "insert into hourly_facts (organization_id, \"timestamp\", metric_id, channel_id, value)"
-     f" select organization_id, \"timestamp\" + interval '1 hour', metric_id, channel_id, value from hourly_facts where organization_id = {_ACME}",
-     {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")}),
-    ("a row of nobody",
-     f"insert into hourly_facts (organization_id, \"timestamp\", metric_id, channel_id, value) values ('{uuid4()}', '{AT}', 41, 3, 1)",
-     {("hourly_aggregates", "known_organizations_only")}),
-    ("a metric that is not in the catalogue",
-     f"insert into hourly_facts (organization_id, \"timestamp\", metric_id, channel_id, value) values ({_ACME}, '{AT}', 999, 3, 1)",
-     {("hourly_aggregates", "known_organizations_only")}),
-    ("a day's row of nobody", f"insert into daily_facts (organization_id, date, metric_id, channel_id, value) values ('{uuid4()}', '{DAY.date()}', 41, 3, 1)",
-     {("daily_aggregates", "known_organizations_only")}),
-    ("a day's value changed", f"update daily_facts set value = value * 2 where metric_id = 43 and organization_id = {_ACME}",
-     {("daily_aggregates", "day_equals_its_hours")}),
-    ("distinct customers wrong", f"update daily_facts set value = 3 where metric_id = 51 and organization_id = {_ACME}",
-     {("daily_aggregates", "day_equals_its_hours")}),
+    (
+        "a value changed",
+        f"update hourly_facts set value = value + 1 where metric_id = 50 and organization_id = {_ACME}",
+        {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")},
+    ),
+    (
+        "a count changed",
+        f"update hourly_facts set value = 9 where metric_id = 41 and organization_id = {_ACME}",
+        {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")},
+    ),
+    (
+        "rows lost",
+        f"delete from hourly_facts where organization_id = {_ACME}",
+        {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")},
+    ),
+    (
+        "rows doubled into another hour",
+        'insert into hourly_facts (organization_id, "timestamp", metric_id, channel_id, value)'
+        f" select organization_id, \"timestamp\" + interval '1 hour', metric_id, channel_id, value from hourly_facts where organization_id = {_ACME}",
+        {("hourly_aggregates", "equals_recount_from_raw"), ("daily_aggregates", "day_equals_its_hours")},
+    ),
+    (
+        "a row of nobody",
+        f"insert into hourly_facts (organization_id, \"timestamp\", metric_id, channel_id, value) values ('{uuid4()}', '{AT}', 41, 3, 1)",
+        {("hourly_aggregates", "known_organizations_only")},
+    ),
+    (
+        "a metric that is not in the catalogue",
+        f"insert into hourly_facts (organization_id, \"timestamp\", metric_id, channel_id, value) values ({_ACME}, '{AT}', 999, 3, 1)",
+        {("hourly_aggregates", "known_organizations_only")},
+    ),
+    (
+        "a day's row of nobody",
+        f"insert into daily_facts (organization_id, date, metric_id, channel_id, value) values ('{uuid4()}', '{DAY.date()}', 41, 3, 1)",
+        {("daily_aggregates", "known_organizations_only")},
+    ),
+    (
+        "a day's value changed",
+        f"update daily_facts set value = value * 2 where metric_id = 43 and organization_id = {_ACME}",
+        {("daily_aggregates", "day_equals_its_hours")},
+    ),
+    (
+        "distinct customers wrong",
+        f"update daily_facts set value = 3 where metric_id = 51 and organization_id = {_ACME}",
+        {("daily_aggregates", "day_equals_its_hours")},
+    ),
     ("a day lost", f"delete from daily_facts where organization_id = {_ACME}", {("daily_aggregates", "day_equals_its_hours")}),
-    ("an hour lost from the ledger",
-     f"delete from partition_ledger where asset = 'hourly_aggregates' and organization_id = {_ACME} and bucket = '{AT + timedelta(hours=4)}'",
-     {("hourly_aggregates", "no_gap_in_processed_hours")}),
-    ("a page marked as not processed", f"update raw_data_backup set processed = false where stream = 'orders' and organization_id = {_ACME}",
-     {("orders", "raw_pages_processed"), ("hourly_aggregates", "equals_recount_from_raw")}),
-    ("an order lost", f"delete from orders where order_id = '2' and organization_id = {_ACME}",
-     {("orders", "raw_pages_processed"), ("daily_aggregates", "day_equals_its_hours")}),
+    (
+        "an hour lost from the ledger",
+        f"delete from partition_ledger where asset = 'hourly_aggregates' and organization_id = {_ACME} and bucket = '{AT + timedelta(hours=4)}'",
+        {("hourly_aggregates", "no_gap_in_processed_hours")},
+    ),
+    (
+        "a page marked as not processed",
+        f"update raw_data_backup set processed = false where stream = 'orders' and organization_id = {_ACME}",
+        {("orders", "raw_pages_processed"), ("hourly_aggregates", "equals_recount_from_raw")},
+    ),
+    (
+        "an order lost",
+        f"delete from orders where order_id = '2' and organization_id = {_ACME}",
+        {("orders", "raw_pages_processed"), ("daily_aggregates", "day_equals_its_hours")},
+    ),
     ("a refund lost", f"delete from refunds where organization_id = {_ACME}", {("orders", "raw_pages_processed")}),
-    ("amounts that do not add up", f"update orders set taxes = 3 where order_id = '2' and organization_id = {_ACME}", {("orders", "amounts_add_up")}),
-    ("more refunded than paid", f"update refunds set amount = 100 where organization_id = {_ACME}", {("orders", "amounts_add_up")}),
+    (
+        "amounts that do not add up",
+        f"update orders set taxes = 3 where order_id = '2' and organization_id = {_ACME}",
+        {("orders", "amounts_add_up")},
+    ),
+    (
+        "more refunded than paid",
+        f"update refunds set amount = 100 where organization_id = {_ACME}",
+        {("orders", "amounts_add_up")},
+    ),
 ]
 
 
 @pytest.mark.parametrize(("statement", "expected"), [pytest.param(*fault[1:], id=fault[0]) for fault in _FAULTS])
-def test_a_fault_is_found(
-    connection: Connection, figures: list[UUID], statement: str, expected: set[tuple[str, str]]
-) -> None:
+def test_a_fault_is_found(connection: Connection, figures: list[UUID], statement: str, expected: set[tuple[str, str]]) -> None:
     from analytics_assets.aggregates import assets as aggregates
     from analytics_assets.database import Database
     from analytics_assets.ledgered import evaluate
@@ -83,7 +122,7 @@ def test_a_fault_is_found(
 
     connection.execute(statement)
     connection.commit()
-    fired = {}
+    fired: dict[tuple[str, str], Any] = {}
     for module, names in ((orders, ("orders",)), (aggregates, ("hourly_aggregates", "daily_aggregates"))):
         for name in names:
             for check in module.CHECKS[name]:

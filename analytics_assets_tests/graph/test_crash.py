@@ -36,9 +36,21 @@ def _tables(connection: Connection, slug: str) -> list[list[dict[str, Any]]]:
 
 def _backfill(slug: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "analytics_assets.cli", "backfill", "--organization", slug,
-         "--from", FIRST.date().isoformat(), "--to", (FIRST + timedelta(days=DAYS)).date().isoformat()],
-        env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [
+            sys.executable,
+            "-m",
+            "analytics_assets.cli",
+            "backfill",
+            "--organization",
+            slug,
+            "--from",
+            FIRST.date().isoformat(),
+            "--to",
+            (FIRST + timedelta(days=DAYS)).date().isoformat(),
+        ],
+        env=dict(os.environ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -47,8 +59,15 @@ def test_a_backfill_killed_again_and_again_ends_as_an_undisturbed_one(
 ) -> None:
     chance = random.Random(11)
     pages = [
-        [order(day * 100 + number, FIRST + timedelta(days=day, minutes=chance.randrange(1440)), f"{chance.randrange(1, 90)}.{chance.randrange(100):02}",
-               customer=chance.randrange(1, 30)) for number in range(12)]
+        [
+            order(
+                day * 100 + number,
+                FIRST + timedelta(days=day, minutes=chance.randrange(1440)),
+                f"{chance.randrange(1, 90)}.{chance.randrange(100):02}",
+                customer=chance.randrange(1, 30),
+            )
+            for number in range(12)
+        ]
         for day in range(DAYS)
     ]
     refunds = [[refund(9000 + day, FIRST + timedelta(days=day, hours=23), "0.50", parent=day * 100)] for day in range(DAYS)]
@@ -72,7 +91,9 @@ def test_a_backfill_killed_again_and_again_ends_as_an_undisturbed_one(
     assert calm[0] and calm[1] and len(calm[2]) == 12 * DAYS
     assert killed == calm
     done = materialized(instance, "hourly_aggregates")
-    assert {key for key in done if key.endswith("|killed")} == {key.replace("|calm", "|killed") for key in done if key.endswith("|calm")}
+    assert {key for key in done if key.endswith("|killed")} == {
+        key.replace("|calm", "|killed") for key in done if key.endswith("|calm")
+    }
     close_orphans(instance)
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
     assert instance.get_runs(dg.RunsFilter(statuses=unfinished)) == [], "a killed run looks as if under way for ever"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from analytics_assets.settings import PROJECT_ROOT
 
@@ -30,11 +30,22 @@ def test_definitions_are_loadable_and_complete() -> None:
     from analytics_assets.definitions import defs
 
     dg.Definitions.validate_loadable(defs)
-    found = {spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps} for spec in defs.resolve_all_asset_specs()}
+    found = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
+        for spec in defs.resolve_all_asset_specs()
+    }
     assert found == ASSETS
-    assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {"hourly_tick", "daily_tick", "maintenance"}
+    assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {
+        "hourly_tick",
+        "daily_tick",
+        "maintenance",
+    }
     repository = defs.get_repository_def()
-    assert {schedule.name for schedule in repository.schedule_defs} == {"hourly_tick_schedule", "daily_tick_schedule", "maintenance_schedule"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "hourly_tick_schedule",
+        "daily_tick_schedule",
+        "maintenance_schedule",
+    }
     assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "stale_partitions"}
 
 
@@ -63,7 +74,10 @@ def test_a_range_is_one_run_over_organisation_and_time(name: str) -> None:
     definition = defs.get_repository_def().assets_defs_by_key[dg.AssetKey(name)]
     assert definition.backfill_policy == dg.BackfillPolicy.single_run()
     assert isinstance(definition.partitions_def, dg.MultiPartitionsDefinition)
-    assert definition.partitions_def.partition_dimension_names == ["day" if name == "daily_aggregates" else "hour", "organization"]
+    assert definition.partitions_def.partition_dimension_names == [
+        "day" if name == "daily_aggregates" else "hour",
+        "organization",
+    ]
 
 
 def test_the_code_version_is_the_text_of_its_sql(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -99,8 +113,13 @@ def test_dg_and_workspace_agree_on_the_code_location() -> None:
 def test_definitions_load_without_database_and_environment(tmp_path: Path) -> None:
     code = "import dagster; from analytics_assets.definitions import defs; dagster.Definitions.validate_loadable(defs); print('loaded')"
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT_ROOT, env={"ANALYTICS_HOME": str(tmp_path / "home")}, capture_output=True, text=True,
-        timeout=120, check=False,
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        env={"ANALYTICS_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert result.stdout.strip() == "loaded", result.stderr
     assert not (tmp_path / "home").exists(), "a server was started"
@@ -110,7 +129,13 @@ def test_dg_checks_and_lists_the_definitions(database: str) -> None:
     executable = str(Path(sys.executable).with_name("dg"))
     for command in (["check", "defs"], ["list", "defs", "--json"]):
         result = subprocess.run(
-            [executable, *command], cwd=PROJECT_ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False
+            [executable, *command],
+            cwd=PROJECT_ROOT,
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert result.returncode == 0, result.stderr
     for name in ASSETS:
@@ -125,7 +150,9 @@ def test_ranges_of_partitions_become_few_statements() -> None:
 
     start = datetime(2026, 1, 1, tzinfo=UTC)
     keys = [hour_key(start + timedelta(hours=hour), slug) for slug in ("a", "b", "c") for hour in range(24)]
-    assert [(block.keys, block.start, block.end) for block in blocks(keys, "hour")] == [(("a", "b", "c"), start, start + timedelta(days=1))]
+    assert [(block.keys, block.start, block.end) for block in blocks(keys, "hour")] == [
+        (("a", "b", "c"), start, start + timedelta(days=1))
+    ]
     keys.remove(hour_key(start + timedelta(hours=5), "b"))
     assert len(blocks(keys, "hour")) == 3
     year = [hour_key(start + timedelta(hours=hour), "a") for hour in range(24 * 365)]

@@ -21,7 +21,9 @@ AT = DAY + timedelta(hours=10)
 def _shops(connection: Connection, folder: Path, *slugs: str) -> None:
     for number, slug in enumerate(slugs):
         add_organization(connection, slug)
-        take_in(connection, folder, slug, "orders", [order(1, AT, f"{number + 1}0.00"), order(2, AT + timedelta(hours=1), "5.00")])
+        take_in(
+            connection, folder, slug, "orders", [order(1, AT, f"{number + 1}0.00"), order(2, AT + timedelta(hours=1), "5.00")]
+        )
         take_in(connection, folder, slug, "refunds", [refund(7, AT + timedelta(hours=2), "1.50", parent=1)])
 
 
@@ -36,13 +38,19 @@ def test_one_run_computes_all_organisations_and_hours(
             hour_key(DAY + timedelta(hours=hour), slug) for slug in ("acme", "bolt", "cove") for hour in range(24)
         }
     assert hourly(connection, "bolt", "total_sales") == {
-        AT: Decimal("20.00"), AT + timedelta(hours=1): Decimal("5.00"), AT + timedelta(hours=2): Decimal("-1.50")
+        AT: Decimal("20.00"),
+        AT + timedelta(hours=1): Decimal("5.00"),
+        AT + timedelta(hours=2): Decimal("-1.50"),
     }
     checks = check_results(result)
     assert set(checks) == {
-        ("raw_woocommerce", "organizations_computed"), ("orders", "organizations_computed"),
-        ("orders", "raw_pages_processed"), ("orders", "amounts_add_up"), ("hourly_aggregates", "organizations_computed"),
-        ("hourly_aggregates", "equals_recount_from_raw"), ("hourly_aggregates", "no_gap_in_processed_hours"),
+        ("raw_woocommerce", "organizations_computed"),
+        ("orders", "organizations_computed"),
+        ("orders", "raw_pages_processed"),
+        ("orders", "amounts_add_up"),
+        ("hourly_aggregates", "organizations_computed"),
+        ("hourly_aggregates", "equals_recount_from_raw"),
+        ("hourly_aggregates", "no_gap_in_processed_hours"),
         ("hourly_aggregates", "known_organizations_only"),
     }
     assert all(check.passed for check in checks.values())
@@ -55,16 +63,18 @@ def test_a_materialization_shows_counts_preview_and_plot(
 ) -> None:
     _shops(connection, tmp_path, "acme")
     result = run_hours(instance, AT, AT)
-    metadata = result.asset_materializations_for_node("hourly_aggregates")[-1].metadata
+    metadata: Any = result.asset_materializations_for_node("hourly_aggregates")[-1].metadata
     assert metadata["dagster/partition_row_count"].value == 9
     assert "| acme           | woocommerce | total_sales" in metadata["preview"].value
     assert metadata["run_organizations"].value == 1 and metadata["run_rows_written"].value == 9
     picture = metadata["plot"].value.split("base64,")[1].rstrip(")")
     assert base64.b64decode(picture).startswith(b"\x89PNG")
     assert metadata["dagster/column_lineage"].value.deps_by_column["value"]
-    orders = result.asset_materializations_for_node("orders")[-1].metadata
+    orders: Any = result.asset_materializations_for_node("orders")[-1].metadata
     assert orders["dagster/partition_row_count"].value == 1
-    rows = connection.execute("select distinct asset, run_id::text as run_id from partition_ledger where status = 'done' order by 1").fetchall()
+    rows = connection.execute(
+        "select distinct asset, run_id::text as run_id from partition_ledger where status = 'done' order by 1"
+    ).fetchall()
     assert [(row["asset"], row["run_id"]) for row in rows] == [
         (asset, result.run_id) for asset in ("hourly_aggregates", "orders", "raw_woocommerce")
     ]
@@ -83,11 +93,12 @@ def test_a_broken_organisation_fails_alone(connection: Connection, instance: dg.
     assert broken not in done and hour_key(AT, "acme") in done and hour_key(AT + timedelta(hours=3), "bolt") in done
     check = check_results(result)["orders", "organizations_computed"]
     assert not check.passed
-    assert "bolt" in check.description and "order 3: total is \"twelve\", which is not a number" in check.description
+    assert "bolt" in check.description and 'order 3: total is "twelve", which is not a number' in check.description
     assert [record.data["organization"] for record in check.metadata["worst"].records] == ["bolt"]
     ledger = connection.execute(
         "select o.slug, l.status, l.error from partition_ledger l join organizations o on o.id = l.organization_id"
-        " where l.asset = 'orders' and l.bucket = %s order by 1", (AT,)
+        " where l.asset = 'orders' and l.bucket = %s order by 1",
+        (AT,),
     ).fetchall()
     assert [(row["slug"], row["status"]) for row in ledger] == [("acme", "done"), ("bolt", "failed"), ("cove", "done")]
     assert "analytics quarantine discard" in ledger[1]["error"]
@@ -102,7 +113,7 @@ def test_a_broken_organisation_fails_alone(connection: Connection, instance: dg.
     # A run of the failed key alone fails, and looks failed.
     alone = run_hours(instance, AT, AT, ["orders"], keys=("bolt", "bolt"))
     assert not alone.success
-    assert "order 3" in str(alone.failure_data_for_node("orders").error)
+    assert "order 3" in str(getattr(alone.failure_data_for_node("orders"), "error", ""))
 
     # The day of the broken organisation is not published, the others' are.
     assert run_hours(instance, DAY, DAY + timedelta(hours=23), ["hourly_aggregates"]).success
@@ -117,9 +128,7 @@ def test_a_broken_organisation_fails_alone(connection: Connection, instance: dg.
     assert daily(connection, "bolt", "orders") == {DAY.date(): 4}
 
 
-def test_organisations_may_share_a_partition(
-    connection: Connection, instance: dg.DagsterInstance, tmp_path: Path
-) -> None:
+def test_organisations_may_share_a_partition(connection: Connection, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     _shops(connection, tmp_path, "acme", "bolt")
     connection.execute("update organizations set partition_key = 'cell-01'")
     connection.commit()
@@ -151,7 +160,7 @@ def _tables(connection: Connection) -> list[Any]:
     return [
         connection.execute(statement).fetchall()
         for statement in (
-            "select organization_id, metric_id, channel_id, \"timestamp\", value from hourly_facts order by 1, 2, 3, 4",
+            'select organization_id, metric_id, channel_id, "timestamp", value from hourly_facts order by 1, 2, 3, 4',
             "select organization_id, asset, bucket, status, row_count from partition_ledger where status = 'done' order by 1, 2, 3",
             "select organization_id, order_id, bucket_at, total from orders order by 1, 2",
         )

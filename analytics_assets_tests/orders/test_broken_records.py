@@ -203,7 +203,6 @@ def test_hour_keeps_its_rows_until_a_sound_version_resolves_it(connection: Conne
     assert daily(connection, "acme", "total_sales") == {DAY.date(): 22}
 
 
-@pytest.mark.xfail(strict=True, reason="aggregate_hourly_data and aggregate_daily_data lock failed and waiting buckets again")
 def test_rerun_of_a_failed_hour_does_not_even_lock_a_row(connection: Connection, tmp_path: Path) -> None:
     add_organization(connection)
     take_in(connection, tmp_path, "acme", "orders", [order(7, hour(10), "oops")])

@@ -164,12 +164,7 @@ def test_ids_are_unique_but_for_the_versions_of_an_order(shop: Shop) -> None:
     orders, refunds = latest(shop), records(refund_pages, shop)
     kinds = ("line_items", "shipping_lines", "tax_lines", "fee_lines", "coupon_lines")
     posts = [*orders, *(refund["id"] for refund in refunds)]
-    items = [
-        line["id"]
-        for record in (*orders.values(), *refunds)
-        for kind in kinds
-        for line in record.get(kind, [])
-    ]
+    items = [line["id"] for record in (*orders.values(), *refunds) for kind in kinds for line in record.get(kind, [])]
     customers = [customer["id"] for customer in records(customer_pages, shop)]
     for ids in (posts, items, customers):
         assert len(ids) == len(set(ids)) > 0
@@ -192,16 +187,12 @@ def test_the_sums_of_every_order_add_up_to_the_cent(shop: Shop) -> None:
         assert added(shipping, "total_tax") == Decimal(order["shipping_tax"])
         assert Decimal(order["cart_tax"]) + Decimal(order["shipping_tax"]) == tax
         assert added(order["tax_lines"], "tax_total") == Decimal(order["cart_tax"])
-        assert goods + Decimal(order["shipping_total"]) + added(fees, "total") + tax == Decimal(
-            order["total"]
-        )
+        assert goods + Decimal(order["shipping_total"]) + added(fees, "total") + tax == Decimal(order["total"])
         assert Decimal(order["total"]) > 0
         for line in lines:
             assert line["quantity"] > 0
             assert 0 <= Decimal(line["total"]) <= Decimal(line["subtotal"])
-            assert abs(Decimal(line["total"]) * shop.tax_rate - Decimal(line["total_tax"])) <= Decimal(
-                "0.005"
-            )
+            assert abs(Decimal(line["total"]) * shop.tax_rate - Decimal(line["total_tax"])) <= Decimal("0.005")
             assert line["price"] * line["quantity"] == pytest.approx(float(line["total"]))
     assert any(len(order["line_items"]) > 1 and order["coupon_lines"] for order in orders)
     assert any(order["fee_lines"] for order in orders)
@@ -262,8 +253,7 @@ def test_refunds_never_exceed_the_order_and_the_order_knows_them(shop: Shop) -> 
     for order_id, order in orders.items():
         given = by_order.pop(order_id, [])
         assert order["refunds"] == [
-            {"id": refund["id"], "reason": refund["reason"], "total": f"-{refund['amount']}"}
-            for refund in given
+            {"id": refund["id"], "reason": refund["reason"], "total": f"-{refund['amount']}"} for refund in given
         ]
         back = added(given, "amount")
         assert back <= Decimal(order["total"])
@@ -271,10 +261,7 @@ def test_refunds_never_exceed_the_order_and_the_order_knows_them(shop: Shop) -> 
         bought = {str(line["id"]): line for line in order["line_items"]}
         returned: Counter[str] = Counter()
         for refund in given:
-            days = (
-                date.fromisoformat(refund["date_created"][:10])
-                - date.fromisoformat(order["date_created"][:10])
-            ).days
+            days = (date.fromisoformat(refund["date_created"][:10]) - date.fromisoformat(order["date_created"][:10])).days
             assert 1 <= days <= shop_orders.LOOK_BACK
             for line in refund["line_items"]:
                 returned[line["meta_data"][0]["value"]] -= line["quantity"]
@@ -353,12 +340,8 @@ def test_guests_type_oddly_and_some_register_later(shop: Shop) -> None:
     typed = [order["billing"]["email"] for order in guests]
     assert any(email != email.strip() for email in typed)
     assert any(email != email.lower() for email in typed)
-    seen = {
-        order["billing"]["email"].strip().lower(): order["date_created_gmt"] for order in reversed(guests)
-    }
-    registered = [
-        c for c in records(customer_pages, shop) if seen.get(c["email"], "9") < c["date_created_gmt"]
-    ]
+    seen = {order["billing"]["email"].strip().lower(): order["date_created_gmt"] for order in reversed(guests)}
+    registered = [c for c in records(customer_pages, shop) if seen.get(c["email"], "9") < c["date_created_gmt"]]
     assert registered
 
 
@@ -381,9 +364,7 @@ def test_local_and_utc_times_are_one_instant(shop: Shop) -> None:
 
 def test_the_half_hour_zone_is_five_and_a_half_hours_ahead() -> None:
     for order in records(order_pages, CHAI, FIRST, FIRST):
-        ahead = datetime.fromisoformat(order["date_created"]) - datetime.fromisoformat(
-            order["date_created_gmt"]
-        )
+        ahead = datetime.fromisoformat(order["date_created"]) - datetime.fromisoformat(order["date_created_gmt"])
         assert ahead == timedelta(hours=5, minutes=30)
         assert order["date_created"].startswith(FIRST.isoformat())
 

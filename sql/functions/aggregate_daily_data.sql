@@ -106,6 +106,8 @@ begin
         on p.organization_id = k.organization_id and p.asset = 'daily_aggregates'
        and p.bucket = k.date::timestamp at time zone 'UTC'
        and p.bucket >= from_date::timestamp at time zone 'UTC' and p.bucket < (to_date + 1)::timestamp at time zone 'UTC'
+    -- Failed or waiting as before: nothing to write, nor to lock.
+    where b.status is null or (p.status, p.error) is distinct from (b.status, b.reason)
     order by 1, 3
     on conflict (organization_id, asset, bucket) do update set
         status = excluded.status,
@@ -116,8 +118,7 @@ begin
         next_attempt_at = case when excluded.status <> 'done'
             then greatest(l.next_attempt_at, excluded.next_attempt_at) end
     where l.status = 'done' and excluded.status = 'done'
-       or l.input_version = excluded.input_version
-          and (l.status, l.error) is distinct from (excluded.status, excluded.error);
+       or l.input_version = excluded.input_version;
 
     return query
     select k.organization_id, coalesce(sum(c.written), 0)::bigint, coalesce(sum(c.deleted), 0)::bigint,

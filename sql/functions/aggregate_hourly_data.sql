@@ -67,6 +67,8 @@ begin
             on p.organization_id = k.organization_id and p.asset = 'hourly_aggregates' and p.bucket = k.bucket
            and p.bucket >= from_time and p.bucket < to_time
         where k.input_version is not null
+          -- Failed as before: nothing to write, nor to lock.
+          and (k.reason is null or p.status is distinct from 'failed' or p.error is distinct from k.reason)
         order by k.organization_id, k.bucket
         on conflict (organization_id, asset, bucket) do update set
             status = excluded.status,
@@ -76,10 +78,9 @@ begin
             attempts = case when excluded.status = 'done' then 0 else l.attempts end,
             next_attempt_at = case when excluded.status = 'failed'
                 then greatest(l.next_attempt_at, excluded.next_attempt_at) end
-        -- Marked again since it was read: stays stale. Failed as before: nothing to write.
+        -- Marked again since it was read: stays stale.
         where l.status = 'done' and excluded.status = 'done'
            or l.input_version = excluded.input_version
-              and (l.status, l.error) is distinct from (excluded.status, excluded.error)
         returning organization_id, bucket
     )
     select array_agg(c.organization_id), array_agg(c.bucket) into closed_ids, closed_buckets from closed c;
@@ -161,7 +162,7 @@ begin
             where g >= from_time
         loop
             perform pg_advisory_xact_lock(hashtext('analytics.partitions'), hashtext('hourly_facts'));
-            if to_regclass('partitions.' || private.partition_name('hourly_facts', 'day', day_start at time zone 'UTC')) is null then
+            if not private.partition_exists(private.partition_name('hourly_facts', 'day', day_start at time zone 'UTC')) then
                 return query
                 select * from private.merge_hourly_facts(organization_ids, segment_start, day_start, null, null);
                 perform private.build_hourly_day(organization_ids, day_start);
@@ -289,7 +290,8 @@ create or replace function public.aggregate_hourly_data(org_id uuid) returns voi
 language plpgsql set search_path = '' set timezone = 'UTC' as $$
 declare
     zone text := (select o.time_zone from public.organizations o where o.id = org_id);
-    from_time timestamptz := date_trunc('day', now(), coalesce(zone, 'UTC')) - interval '1 day';
+    from_time timestamptz := (date_trunc('day', now() at time zone coalesce(zone, 'UTC')) - interval '1 day')
+        at time zone coalesce(zone, 'UTC');
 begin
     if zone is null then
         raise exception 'no organisation with id %', org_id using hint = 'See `analytics organizations list`.';

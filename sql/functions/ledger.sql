@@ -24,7 +24,8 @@ begin
     if coalesce(cardinality(organization_ids), 0) = 0 then
         return 0;
     end if;
-    perform private.ensure_partitions('partition_ledger', min(b), max(b) + interval '1 microsecond') from unnest(buckets) b;
+    perform private.ensure_partitions('partition_ledger', m.month, m.month + interval '1 microsecond')
+    from (select distinct date_trunc('month', b, 'UTC') as month from unnest(buckets) b order by 1) m;
     insert into public.partition_ledger as l (organization_id, asset, bucket, status, next_attempt_at)
     select distinct k.organization_id, asset_name, k.bucket, 'stale', now()
     from unnest(organization_ids, buckets) as k (organization_id, bucket)
@@ -53,14 +54,16 @@ $$;
 
 -- What the sensor requests: open buckets whose turn has come, oldest first, and their next turn put off
 -- (5 minutes, doubled with each attempt, at most 6 hours), so that one that fails does not come at every tick.
+-- Only of keys that Dagster has: one claimed a moment before its key was added waited five minutes for nothing.
 create or replace function private.claim_open_buckets(
-    asset_names text[], from_time timestamptz, to_time timestamptz, most integer)
+    asset_names text[], partition_keys text[], from_time timestamptz, to_time timestamptz, most integer)
 returns table (asset text, organization_id uuid, partition_key text, bucket timestamptz, status text)
 language sql set search_path = '' as $$
     with due as (
         select l.organization_id, l.asset, l.bucket, o.partition_key
         from public.partition_ledger l
-        join public.organizations o on o.id = l.organization_id and o.is_active
+        join public.organizations o
+            on o.id = l.organization_id and o.is_active and o.partition_key = any (partition_keys)
         where l.status <> 'done' and l.next_attempt_at <= now() and l.asset = any (asset_names)
           and l.bucket >= from_time and l.bucket < to_time
         order by l.next_attempt_at, l.bucket

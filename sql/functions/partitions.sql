@@ -5,6 +5,15 @@ language sql immutable set search_path = '' as $$
     select parent || '_' || to_char(period_start, case step when 'day' then 'YYYYMMDD' else 'YYYYMM' end)
 $$;
 
+-- Asked again after waiting for a lock, to_regclass answers from a cache that the wait does not renew: two transactions
+-- that made the same partition at once ended in DuplicateTable.
+create or replace function private.partition_exists(child text) returns boolean
+language plpgsql volatile set search_path = '' as $$
+begin
+    return exists (select from pg_catalog.pg_class c
+                   where c.relname = child and c.relnamespace = 'partitions'::regnamespace);
+end $$;
+
 -- Makes the partitions of a table that the half-open range [from_time, to_time) needs and that are not there.
 -- Built apart and then attached: attaching lets readers and writers of the other partitions go on.
 -- No default partition: a stray row in one would block the making of its own.
@@ -26,7 +35,7 @@ begin
     loop
         child := private.partition_name(parent_table, cut.step, period_start);
         perform pg_advisory_xact_lock(hashtext('analytics.partitions'), hashtext(parent_table));
-        continue when to_regclass('partitions.' || child) is not null;
+        continue when private.partition_exists(child);
         perform private.make_partition_table(parent_table, child, cut.fill_factor);
         perform private.attach_partition(parent_table, child, cut.step, period_start);
         made := made + 1;

@@ -23,7 +23,7 @@ with tenants as materialized (
         case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) as e (record)
 ), newest as materialized (
     select distinct on (organization_id, data_source_id, stream, id) *,
-           date_trunc('hour', coalesce(private.parse_timestamp(utc_text) at time zone 'UTC',
+           private.local_hour(coalesce(private.parse_timestamp(utc_text) at time zone 'UTC',
                                        private.parse_timestamp(local_text) at time zone time_zone), time_zone) as bucket_at
     from records
     order by organization_id, data_source_id, stream, id,

@@ -1,1 +1,1 @@
-select * from private.claim_open_buckets(%(assets)s, %(start)s, %(end)s, %(most)s)
+select * from private.claim_open_buckets(%(assets)s, %(keys)s, %(start)s, %(end)s, %(most)s)
