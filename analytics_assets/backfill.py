@@ -161,7 +161,10 @@ def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], r
                     **process_tag(),
                     "analytics/requested_by": "backfill",
                 },
-                run_config={"ops": {name: {"config": {"organizations": members}} for name in waiting}},
+                run_config={
+                    "ops": {name: {"config": {"organizations": members}} for name in waiting},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
                 raise_on_error=False,
             )
             if _was_interrupted(result):

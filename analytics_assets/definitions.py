@@ -20,8 +20,6 @@ defs = dg.Definitions(
     schedules=[hourly_tick_schedule, daily_tick_schedule, maintenance_schedule],
     sensors=[organization_keys, stale_partitions],
     resources={"database": Database()},
-    # The terminal of `analytics ui` is no place for an event a partition; the run's page has them all.
-    loggers={"console": dg.colored_console_logger.configured({"log_level": "WARNING"})},
     # SQL does the work: a process for every step would cost twenty times the step.
     executor=dg.in_process_executor,
 )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 T = TypeVar("T")
 CHROMIUM_FLAGS = [
@@ -156,11 +157,27 @@ class DagsterUI:
         return str(self.ask(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]["status"])
 
 
+_ATTEMPTS = 3
+
+
 def open_launch_dialog(page: Page, assets: Sequence[str], hours: str, organization: str, chosen: str) -> None:
     """Ticks assets in the catalogue and asks to materialize them for hours (a key or a range) of an organisation.
 
-    ``chosen`` is what the dialog must then say of the selection, such as ``1 partition``.
+    ``chosen`` is what the dialog must then say of the selection, such as ``1 partition``. A dialog that is opened while
+    the web server still reads its first partitions may come without its second list, and stays so: a person closes it
+    and opens it again, and so does this.
     """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _fill_launch_dialog(page, assets, hours, organization)
+            expect(page.get_by_text(chosen, exact=True)).to_be_visible()
+            return
+        except (PlaywrightTimeoutError, AssertionError):
+            if attempt == _ATTEMPTS:
+                raise
+
+
+def _fill_launch_dialog(page: Page, assets: Sequence[str], hours: str, organization: str) -> None:
     page.goto("/assets")
     for name in assets:
         page.get_by_test_id(f"checkbox-{name}").locator("..").click()
@@ -173,10 +190,9 @@ def open_launch_dialog(page: Page, assets: Sequence[str], hours: str, organizati
     hour = page.get_by_placeholder("ex: ")
     hour.fill(hours)
     hour.press("Enter")
-    page.get_by_text("Select a partition or create one").click()
-    page.get_by_role("menuitem").filter(has=page.get_by_title(organization, exact=True)).click()
+    page.get_by_text("Select a partition or create one").click(timeout=15_000)
+    page.get_by_role("menuitem").filter(has=page.get_by_title(organization, exact=True)).click(timeout=15_000)
     page.get_by_text("Partition selection", exact=True).click()
-    expect(page.get_by_text(chosen, exact=True)).to_be_visible()
 
 
 def launch(page: Page, button: str, address: str) -> str:

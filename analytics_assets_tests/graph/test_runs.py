@@ -197,3 +197,27 @@ def test_a_run_that_dies_leaves_nothing_half_done(
     first = _tables(connection)
     assert run_hours(instance, DAY, DAY + timedelta(hours=23)).success
     assert _tables(connection) == first
+
+
+def test_a_day_whose_hours_are_not_there_waits_and_does_not_fail(
+    connection: Connection, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Demanded again and again, the day before a backfill's first one made a failed run every few hours for ever."""
+    _shops(connection, tmp_path, "acme")
+    assert run_hours(instance, AT, AT + timedelta(hours=2)).success
+    result = run_days(instance, DAY, DAY)
+    assert result.success
+    check = check_results(result)["daily_aggregates", "organizations_computed"]
+    assert not check.passed and check.severity == dg.AssetCheckSeverity.WARN
+    assert "21 of 24 hours are not computed" in check.description
+    assert materialized(instance, "daily_aggregates") == set() and daily(connection, "acme", "orders") == {}
+    row = connection.execute("select status, next_attempt_at from partition_ledger where asset = 'daily_aggregates'").fetchone()
+    assert row == {"status": "waiting", "next_attempt_at": None}
+
+    assert run_hours(instance, DAY, DAY + timedelta(hours=23)).success
+    row = connection.execute(
+        "select status, next_attempt_at <= clock_timestamp() as due from partition_ledger where asset = 'daily_aggregates'"
+    ).fetchone()
+    assert row == {"status": "stale", "due": True}
+    assert run_days(instance, DAY, DAY).success
+    assert daily(connection, "acme", "orders") == {DAY.date(): 2}

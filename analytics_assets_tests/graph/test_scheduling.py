@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -199,6 +200,8 @@ def test_the_daemon_computes_what_is_imported(connection: Connection, instance: 
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
+            process.kill()
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     output.close()
     assert str(daily(connection, "acme", "total_sales").get(DAY.date())) == "12.50", (tmp_path / "daemon.log").read_text()[-5000:]

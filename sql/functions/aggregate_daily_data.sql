@@ -96,7 +96,8 @@ begin
     select k.organization_id, 'daily_aggregates', k.date::timestamp at time zone 'UTC', coalesce(b.status, 'done'),
            coalesce(o.input_version, 1), case when b.status is null then coalesce(o.input_version, 1) end,
            greatest(coalesce(p.row_count, 0) + coalesce(c.added, 0), 0), aggregate_daily_data.run_id, now(), b.reason,
-           case when b.status is not null then now() + interval '5 minutes' end
+           -- A waiting day is not tried again by itself: its hours mark it when they come.
+           case when b.status = 'failed' then now() + interval '5 minutes' end
     from (select organization_id, date from pg_temp.open_days
           union select organization_id, date from pg_temp.daily_changes) k
     left join pg_temp.open_days o using (organization_id, date)
@@ -115,7 +116,7 @@ begin
         row_count = excluded.row_count, run_id = excluded.run_id,
         computed_at = excluded.computed_at, error = excluded.error,
         attempts = case when excluded.status = 'done' then 0 else l.attempts end,
-        next_attempt_at = case when excluded.status <> 'done'
+        next_attempt_at = case when excluded.status = 'failed'
             then greatest(l.next_attempt_at, excluded.next_attempt_at) end
     where l.status = 'done' and excluded.status = 'done'
        or l.input_version = excluded.input_version;
