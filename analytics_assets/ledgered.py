@@ -168,6 +168,7 @@ def ledgered_asset(
                 database,
                 config,
                 asset=name,
+                partitions_def=partitions_def,
                 time_dimension=time_dimension,
                 compute=compute,
                 describe=lambda ids, first, last: describe(database, ids, first, last) | {"dagster/column_lineage": lineage},

@@ -183,6 +183,7 @@ def materialize_partitions(
     scope: Scope,
     *,
     asset: str,
+    partitions_def: dg.PartitionsDefinition,
     time_dimension: str,
     compute: Compute,
     describe: Callable[[list[UUID], datetime, datetime], Mapping[str, Any]] = lambda *_: {},
@@ -194,7 +195,7 @@ def materialize_partitions(
         time_dimension: ``hour`` or ``day``.
         compute: one SQL statement over (organization ids, start, end), in a transaction that is committed after it.
         describe: metadata to look at (preview, plot) over the whole run; with the figures named run_... it goes to the
-            run's last partition only, since a plot in each of ten thousand events would outweigh the data.
+            partition whose event is written last, since a plot in each of ten thousand events would outweigh the data.
 
     Raises dg.Failure (no retries) where no partition of the run is done and some are broken: broken input does not mend
     by itself.
@@ -228,13 +229,16 @@ def materialize_partitions(
         rich = describe(sorted(progress.organizations), first, last)
 
     if not failures:
-        counted = keys if len(keys) <= _MOST_COUNTED else {at: key for at, key in keys.items() if at == max(good)}
+        # Dagster writes the events of a range in the order of a set; the asset's page opens with the one written last.
+        written = list(partitions_def.subset_with_partition_keys(context.partition_keys).get_partition_keys())
+        shown = parse_key(written[-1], time_dimension) if written else None
+        counted = keys if len(keys) <= _MOST_COUNTED else {at: key for at, key in keys.items() if at == shown}
         for at, key in counted.items():
             context.add_asset_metadata(
                 {"dagster/partition_row_count": progress.bucket_rows.get(at, 0)}, asset_key, partition_key=key
             )
-        if good:
-            context.add_asset_metadata({**summary, **rich}, asset_key, partition_key=keys[max(good)])
+        if shown is not None:
+            context.add_asset_metadata({**summary, **rich}, asset_key, partition_key=keys[shown])
         yield dg.MaterializeResult(asset_key)
         yield check
         return

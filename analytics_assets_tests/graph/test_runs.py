@@ -81,6 +81,20 @@ def test_a_materialization_shows_counts_preview_and_plot(
     assert orders["preview"].records[0].data["order"] == "1"
 
 
+def test_the_event_written_last_shows_what_the_run_did(
+    connection: Connection, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """An asset's page opens with its last event; in a run of a month that was one of 720 without metadata."""
+    _shops(connection, tmp_path, "acme")
+    assert run_hours(instance, DAY - timedelta(days=5), DAY + timedelta(hours=23)).success
+    for asset in ("raw_woocommerce", "orders", "hourly_aggregates"):
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event is not None and event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        assert {"preview", "run_partitions", "dagster/partition_row_count"} <= set(metadata)
+        assert metadata["run_partitions"].value == 144
+
+
 def test_a_broken_organisation_fails_alone(connection: Connection, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     """A run that yields its output records every key of its range as done, the failed ones too."""
     _shops(connection, tmp_path, "acme", "bolt", "cove")
