@@ -20,6 +20,8 @@ from analytics_assets.sql import query
 _HOURS_A_RUN = timedelta(days=31)
 _DAYS_A_RUN = timedelta(days=366)
 _WORST = 20
+# What a run has to say stands in its own log; the terminal shows progress.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class BackfillError(ValueError):
@@ -163,7 +165,7 @@ def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], r
                 },
                 run_config={
                     "ops": {name: {"config": {"organizations": members}} for name in waiting},
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    **_QUIET,
                 },
                 raise_on_error=False,
             )
@@ -177,6 +179,17 @@ def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], r
             if left == waiting:
                 break
             waiting = left
+
+
+def materialize_registry(instance: dg.DagsterInstance) -> None:
+    """Runs the asset of the organisations, which stands at the head of the graph."""
+    from analytics_assets.definitions import defs
+
+    result = defs.resolve_job_def("registry_tick").execute_in_process(
+        instance=instance, tags=process_tag(), run_config=_QUIET, raise_on_error=False
+    )
+    if _was_interrupted(result):
+        raise KeyboardInterrupt
 
 
 def backfill(

@@ -11,13 +11,14 @@ from analytics_assets.operations.maintenance import maintenance, maintenance_sch
 from analytics_assets.operations.sensors import stale_partitions
 from analytics_assets.orders.assets import orders
 from analytics_assets.organizations.assets import organizations
+from analytics_assets.organizations.schedules import registry_tick, registry_tick_schedule
 from analytics_assets.organizations.sensors import organization_keys
 from analytics_assets.raw.assets import raw_woocommerce
 
 defs = dg.Definitions(
     assets=[organizations, raw_woocommerce, orders, hourly_aggregates, daily_aggregates],
-    jobs=[hourly_tick, daily_tick, maintenance],
-    schedules=[hourly_tick_schedule, daily_tick_schedule, maintenance_schedule],
+    jobs=[registry_tick, hourly_tick, daily_tick, maintenance],
+    schedules=[registry_tick_schedule, hourly_tick_schedule, daily_tick_schedule, maintenance_schedule],
     sensors=[organization_keys, stale_partitions],
     resources={"database": Database()},
     # SQL does the work: a process for every step would cost twenty times the step.

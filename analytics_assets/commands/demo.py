@@ -178,7 +178,7 @@ def demo_command(
                 out.print(line, soft_wrap=True)
         except BackfillError as error:
             fail(str(error))
-        result = run_pieces(pieces)
+        result = run_pieces(pieces, registry=True)
         open_count = result.open_count
         timed("compute", started, f"{result.partitions} partitions in {len(result.runs)} runs, {open_count} not done")
         if not open_count and not result.failed_runs:

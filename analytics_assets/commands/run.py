@@ -13,7 +13,15 @@ from typing import Annotated
 
 import typer
 
-from analytics_assets.backfill import BackfillError, BackfillReport, Piece, backfill, plan, reach_back
+from analytics_assets.backfill import (
+    BackfillError,
+    BackfillReport,
+    Piece,
+    backfill,
+    materialize_registry,
+    plan,
+    reach_back,
+)
 from analytics_assets.commands.console import err, fail, out, print_table, progress_bar
 from analytics_assets.database import Database, connect, stop_embedded
 from analytics_assets.migrations import MigrationReport, migrate
@@ -36,11 +44,13 @@ def migrate_command() -> None:
     out.print(f"PostgreSQL {major}.{minor}: {what} in {report.seconds:.1f} s")
 
 
-def run_pieces(pieces: Sequence[Piece]) -> BackfillReport:
-    """Executes a plan under a progress bar."""
+def run_pieces(pieces: Sequence[Piece], registry: bool = False) -> BackfillReport:
+    """Executes a plan under a progress bar; the registry of organisations before it where asked for."""
     from analytics_assets.instance import open_instance, sync_organizations
 
     with open_instance() as instance, progress_bar() as progress:
+        if registry:
+            materialize_registry(instance)
         task = progress.add_task("partitions", total=sum(piece.partitions for piece in pieces))
 
         def done(piece: Piece) -> None:

@@ -36,12 +36,14 @@ def test_definitions_are_loadable_and_complete() -> None:
     }
     assert found == ASSETS
     assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {
+        "registry_tick",
         "hourly_tick",
         "daily_tick",
         "maintenance",
     }
     repository = defs.get_repository_def()
     assert {schedule.name for schedule in repository.schedule_defs} == {
+        "registry_tick_schedule",
         "hourly_tick_schedule",
         "daily_tick_schedule",
         "maintenance_schedule",
@@ -97,7 +99,7 @@ def test_the_code_version_is_the_text_of_its_sql(monkeypatch: pytest.MonkeyPatch
 def test_jobs_run_in_one_process() -> None:
     from analytics_assets.definitions import defs
 
-    for name in ("hourly_tick", "daily_tick", "maintenance"):
+    for name in ("registry_tick", "hourly_tick", "daily_tick", "maintenance"):
         assert defs.resolve_job_def(name).executor_def.name == "in_process"
 
 
