@@ -7,6 +7,7 @@ its own; DATABASE_URL and DAGSTER_HOME point at them while it runs.
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +54,17 @@ def _make_database(server_url: str, name: str, template: str | None = None) -> s
 
 
 def _drop_database(server_url: str, name: str) -> None:
-    with psycopg.connect(server_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(psycopg.sql.SQL("drop database if exists {} with (force)").format(psycopg.sql.Identifier(name)))
+    """Drops a database. Its server's own cleaning may just be at work in it, which a role without superuser cannot end."""
+    statement = psycopg.sql.SQL("drop database if exists {} with (force)").format(psycopg.sql.Identifier(name))
+    for attempt in range(40):
+        try:
+            with psycopg.connect(server_url.replace("+psycopg", ""), autocommit=True) as connection:
+                connection.execute(statement)
+            return
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
+            if attempt == 39:
+                raise
+            time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")
