@@ -198,16 +198,6 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> ps
     return connection
 
 
-@cache
-def _engine(url: str) -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"application_name": _APPLICATION_NAME})
-
-
-def engine(settings: Settings | None = None) -> sqlalchemy.Engine:
-    """SQLAlchemy engine of the analytics database, for pandas."""
-    return _engine(analytics_url(settings).render_as_string(hide_password=False))
-
-
 class Database(dg.ConfigurableResource[None]):
     """The analytics database as a Dagster resource. It connects when it is used, not when definitions load."""
 

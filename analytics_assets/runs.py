@@ -48,14 +48,6 @@ class Block:
     end: datetime
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one statement did for one organisation; figures by name."""
-
-    organization_id: UUID
-    figures: Mapping[str, Any]
-
-
 Compute = Callable[[psycopg.Connection[dict[str, Any]], list[UUID], datetime, datetime], list[dict[str, Any]]]
 
 
