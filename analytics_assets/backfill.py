@@ -134,7 +134,9 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return any(error is not None and "Interrupt" in (error.cls_name or "") for error in errors)
 
 
-def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport) -> None:
+def _execute(
+    instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport, ask_vendors: bool
+) -> None:
     """Runs one piece; where an asset yields no output because some of its partitions failed, what lies downstream of it
     runs on its own."""
     from analytics_assets.definitions import defs
@@ -161,7 +163,7 @@ def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], r
                 tags={
                     **range_tags(make_key(piece.start, group[0]), make_key(piece.end - step, group[-1])),
                     **process_tag(),
-                    "analytics/requested_by": "backfill",
+                    "analytics/requested_by": "backfill" if ask_vendors else "backfill_of_what_is_there",
                 },
                 run_config={
                     "ops": {name: {"config": {"organizations": members}} for name in waiting},
@@ -197,15 +199,18 @@ def backfill(
     key_order: list[str],
     pieces: Sequence[Piece],
     on_piece: Callable[[Piece], None] = lambda _: None,
+    *,
+    ask_vendors: bool = True,
 ) -> BackfillReport:
     """Executes the pieces in this process, one run each, and asks the ledger what is done.
 
     Rows and ledger of a run change in one transaction, so that a backfill that was broken off is done again with the
     same result. ``on_piece`` hears of each piece when it is done.
+    ``ask_vendors``: whether the raw assets read the range from the vendors again, for organisations with live sources.
     """
     report = BackfillReport()
     for piece in pieces:
-        _execute(instance, piece, key_order, report)
+        _execute(instance, piece, key_order, report, ask_vendors)
         report.partitions += piece.partitions
         on_piece(piece)
     with connect() as connection:

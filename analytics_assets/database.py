@@ -198,6 +198,20 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> ps
     return connection
 
 
+async def connect_async(settings: Settings | None = None) -> psycopg.AsyncConnection[dict[str, Any]]:
+    """The same for an event loop. Raises DatabaseError."""
+    url = analytics_url(settings)
+    try:
+        connection: psycopg.AsyncConnection[dict[str, Any]] = await psycopg.AsyncConnection.connect(
+            conninfo(url), row_factory=dict_row, application_name=_APPLICATION_NAME, connect_timeout=15
+        )
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise DatabaseError(f"no connection to PostgreSQL: {str(error).strip()}") from None
+    await connection.execute("select set_config('timezone', 'UTC', false)")
+    await connection.commit()
+    return connection
+
+
 class Database(dg.ConfigurableResource[None]):
     """The analytics database as a Dagster resource. It connects when it is used, not when definitions load."""
 

@@ -13,13 +13,16 @@ from analytics_assets.orders.assets import orders
 from analytics_assets.organizations.assets import organizations
 from analytics_assets.organizations.schedules import registry_tick, registry_tick_schedule
 from analytics_assets.organizations.sensors import organization_keys
-from analytics_assets.raw.assets import raw_woocommerce
+from analytics_assets.raw.assets import RAW
+from analytics_assets.sources.assets import data_sources
+from analytics_assets.sources.schedules import restatement, restatement_schedule, source_sync
+from analytics_assets.sources.sensors import source_freshness
 
 defs = dg.Definitions(
-    assets=[organizations, raw_woocommerce, orders, hourly_aggregates, daily_aggregates],
-    jobs=[registry_tick, hourly_tick, daily_tick, maintenance],
-    schedules=[registry_tick_schedule, hourly_tick_schedule, daily_tick_schedule, maintenance_schedule],
-    sensors=[organization_keys, stale_partitions],
+    assets=[organizations, data_sources, *RAW, orders, hourly_aggregates, daily_aggregates],
+    jobs=[registry_tick, source_sync, restatement, hourly_tick, daily_tick, maintenance],
+    schedules=[registry_tick_schedule, restatement_schedule, hourly_tick_schedule, daily_tick_schedule, maintenance_schedule],
+    sensors=[organization_keys, source_freshness, stale_partitions],
     resources={"database": Database()},
     # SQL does the work: a process for every step would cost twenty times the step.
     executor=dg.in_process_executor,

@@ -26,6 +26,8 @@ _STANDALONE_WINDOW = timedelta(days=31)
 
 Describe = Callable[[Database, list[UUID], datetime, datetime], dict[str, Any]]
 
+Prepare = Callable[[dg.AssetExecutionContext, Scope, Database, list[UUID], datetime, datetime], dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class SqlCheck:
@@ -104,6 +106,7 @@ def ledgered_asset(
     statement: str,
     describe: Describe,
     checks: Sequence[SqlCheck],
+    prepare: Prepare | None = None,
 ) -> dg.AssetsDefinition:
     """An asset of which one run computes a rectangle of partitions with one statement.
 
@@ -112,6 +115,7 @@ def ledgered_asset(
         statement: name of the query that computes; it takes ids, start, end (instants, UTC) and run_id, and returns a
             row of figures an organisation that had work.
         sql_files: the files (relative to sql/) whose text is the asset's code_version.
+        prepare: what is done before the statement, outside of its transaction; it gives further parameters for it.
         describe: preview and plot for the metadata, from (database, organisation ids, first and last bucket).
     """
     computed = dg.AssetCheckSpec(
@@ -157,9 +161,11 @@ def ledgered_asset(
         def compute(
             connection: psycopg.Connection[dict[str, Any]], ids: list[UUID], start: datetime, end: datetime
         ) -> list[dict[str, Any]]:
-            return connection.execute(
-                query(statement), {"ids": ids, "start": start, "end": end, "run_id": context.run.run_id}
-            ).fetchall()
+            parameters = {"ids": ids, "start": start, "end": end, "run_id": context.run.run_id}
+            if prepare is not None:
+                connection.commit()
+                parameters |= prepare(context, config, database, ids, start, end)
+            return connection.execute(query(statement), parameters).fetchall()
 
         failure: dg.Failure | None = None
         if context.selected_asset_keys:

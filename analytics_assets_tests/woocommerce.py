@@ -111,7 +111,7 @@ def take_in(connection: Connection, folder: Path, slug: str, stream: str, *pages
 
 def compute(connection: Connection, ids: list[UUID], start: datetime, end: datetime) -> None:
     """Orders, hours and days of a range through the SQL functions, as the assets call them."""
-    for function in ("ingest_woocommerce", "aggregate_hourly_data"):
+    for function in ("ingest_orders", "aggregate_hourly_data"):
         connection.execute(f"select count(*) from public.{function}(%s, %s, %s)", (ids, start, end))
         connection.commit()
     connection.execute("select count(*) from public.aggregate_daily_data(%s, %s, %s)", (ids, start.date(), end.date()))

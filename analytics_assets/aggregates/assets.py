@@ -31,7 +31,8 @@ _HOURLY_LINEAGE = dg.TableColumnLineage(
         "value": [
             dg.TableColumnDep(dg.AssetKey("orders"), name)
             for name in ("items_sold", "gross_sales", "discounts", "shipping", "taxes", "is_counted", "customer_key", "currency")
-        ],
+        ]
+        + [dg.TableColumnDep(dg.AssetKey(raw), "raw_data") for raw in ("raw_google_analytics", "raw_meta_ads")],
     }
 )
 _DAILY_LINEAGE = dg.TableColumnLineage(
@@ -46,6 +47,7 @@ _DAILY_LINEAGE = dg.TableColumnLineage(
         "value": [
             dg.TableColumnDep(dg.AssetKey("hourly_aggregates"), "value"),
             dg.TableColumnDep(dg.AssetKey("orders"), "customer_key"),
+            *(dg.TableColumnDep(dg.AssetKey(raw), "raw_data") for raw in ("raw_google_analytics", "raw_meta_ads")),
         ],
     }
 )
@@ -65,6 +67,12 @@ CHECKS = {
             "from the pipeline. Hours whose raw pages have left by retention are not judged.",
             "hours that differ from the raw pages",
             blocking=True,
+        ),
+        SqlCheck(
+            "reports_equal_newest_answer",
+            "Sessions and ad spend of every computed hour equal the newest answer of each account that covers it, read "
+            "straight from its page.",
+            "hours that differ from the newest answer",
         ),
         SqlCheck(
             "no_gap_in_processed_hours",
@@ -90,7 +98,7 @@ hourly_aggregates = ledgered_asset(
     name="hourly_aggregates",
     description="Metrics by organisation, channel and local hour of the source, summed exactly from orders and refunds "
     "in the hour in which they happened.",
-    deps=["orders"],
+    deps=["orders", "raw_google_analytics", "raw_meta_ads"],
     partitions_def=organization_hours,
     time_dimension=HOUR,
     table="public.hourly_aggregates",
@@ -109,7 +117,11 @@ daily_aggregates = ledgered_asset(
     name="daily_aggregates",
     description="Metrics by organisation, channel and day of the organisation's time zone: sums of the hours, distinct "
     "counts from the orders. A day that is over is published only when each of its hours is computed.",
-    deps=[dg.AssetDep("hourly_aggregates", partition_mapping=hours_of_days)],
+    deps=[
+        dg.AssetDep("hourly_aggregates", partition_mapping=hours_of_days),
+        dg.AssetDep("raw_google_analytics", partition_mapping=hours_of_days),
+        dg.AssetDep("raw_meta_ads", partition_mapping=hours_of_days),
+    ],
     partitions_def=organization_days,
     time_dimension=DAY,
     table="public.daily_aggregates",
@@ -117,7 +129,7 @@ daily_aggregates = ledgered_asset(
     lineage=_DAILY_LINEAGE,
     kinds={"postgres", "sql"},
     layer="aggregates",
-    sql_files=["functions/aggregate_daily_data.sql"],
+    sql_files=["functions/aggregate_daily_data.sql", "functions/take_in_reports.sql"],
     statement="aggregate_daily_data",
     describe=partial(describe_aggregates, "daily"),
     checks=CHECKS["daily_aggregates"],

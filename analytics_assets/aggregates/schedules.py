@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from analytics_assets.operations.stale import HOUR_ASSETS
 from analytics_assets.partition_keys import ORGANIZATION, day_key, hour_key, range_tags
 
 hourly_tick = dg.define_asset_job(
     "hourly_tick",
-    selection=dg.AssetSelection.assets("raw_woocommerce", "orders", "hourly_aggregates"),
+    selection=dg.AssetSelection.assets(*HOUR_ASSETS),
     description="One hour (or a range) of all organisations: raw pages, orders, hourly aggregates, and their checks.",
     executor_def=dg.in_process_executor,
 )

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -99,7 +100,7 @@ def _is_done(organizations: list[registry.Organization], first: date, end: date)
                 query("count_done"),
                 {
                     "organization_id": organization.id,
-                    "hour_assets": list(HOUR_ASSETS),
+                    "hour_assets": ["orders", "hourly_aggregates"],
                     "day_assets": list(DAY_ASSETS),
                     "start": start,
                     "end": min(stop, this_hour),
@@ -108,7 +109,8 @@ def _is_done(organizations: list[registry.Organization], first: date, end: date)
                 },
             ).fetchone()
             hours = int((min(stop, this_hour) - start).total_seconds() // 3600)
-            if row is None or row["hours"] < hours * len(HOUR_ASSETS) or row["days"] < (end - first).days:
+            days = (min(end, this_hour.date() + timedelta(days=1)) - first).days
+            if row is None or row["hours"] < hours * 2 or row["days"] < days:
                 return False
     return True
 
@@ -122,7 +124,12 @@ def demo_command(
         str | None, typer.Option(help="Currency of the organisations in --data; their first order's by default")
     ] = None,
 ) -> None:
-    """Take sample shops, or pages from a folder, through the whole graph, and sum up."""
+    """Take sample shops and live organisations of the sandbox, or pages from a folder, through the graph, and sum up."""
+    with ExitStack() as stack:
+        _demo(data, time_zone, currency, stack)
+
+
+def _demo(data: Path | None, time_zone: str, currency: str | None, stack: ExitStack) -> None:
     timings: list[tuple[str, float, str]] = []
 
     def timed(what: str, started: float, note: str) -> None:
@@ -163,28 +170,42 @@ def demo_command(
             )
     timed("import", started, f"{stored} of {pages} pages are new")
 
-    started = time.monotonic()
+    live = None
+    if data is None:
+        # The server's libraries are no matter of the other commands.
+        from analytics_assets.commands.demo_live import live_demo
+
+        live = stack.enter_context(live_demo())
+    if live is not None:
+        spans |= {one.slug: live.span for one in live.organizations}
+    everybody = organizations + list(live.organizations if live else ())
     first, end = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
-    complete = home_folder() / "demo" / "complete"
-    mark = f"{Settings.load().database_url or 'embedded'} {sorted(spans)} {first} {end}"
-    if stored == 0 and complete.exists() and complete.read_text() == mark and _is_done(organizations, first, end):
+    try:
+        pieces = plan(everybody, first, end, [*HOUR_ASSETS, *DAY_ASSETS])
+        for line in reach_back(pieces):
+            out.print(line, soft_wrap=True)
+    except BackfillError as error:
+        fail(str(error))
+    if live is not None:
+        started = time.monotonic()
+        read = live.sync()
+        timed("sync", started, f"{read} pages from four vendors for {len(live.organizations)} organisations, over HTTP")
+
+    started = time.monotonic()
+    if _is_done(everybody, first, end):
         timed("compute", started, "everything is computed: nothing to do")
         open_count = 0
     else:
-        complete.unlink(missing_ok=True)
-        try:
-            pieces = plan(organizations, first, end, [*HOUR_ASSETS, *DAY_ASSETS])
-            for line in reach_back(pieces):
-                out.print(line, soft_wrap=True)
-        except BackfillError as error:
-            fail(str(error))
-        result = run_pieces(pieces, registry=True)
+        # What was synced is there: the raw assets need not ask the vendors again.
+        result = run_pieces(pieces, registry=True, ask_vendors=False)
         open_count = result.open_count
         timed("compute", started, f"{result.partitions} partitions in {len(result.runs)} runs, {open_count} not done")
-        if not open_count and not result.failed_runs:
-            complete.parent.mkdir(parents=True, exist_ok=True)
-            complete.write_text(mark)
     _summary(organizations, timings)
+    if live is not None:
+        out.print()
+        if not live.check():
+            fail("the aggregates differ from what the sandbox's vendors say")
+    _where_next()
     if open_count:
         fail("some partitions are not done; see `analytics organizations list` and `analytics quarantine list`")
 
@@ -241,6 +262,9 @@ def _summary(organizations: list[registry.Organization], timings: list[tuple[str
         [(what, f"{seconds:.1f}", note) for what, seconds, note in timings],
         right=["seconds"],
     )
+
+
+def _where_next() -> None:
     out.print()
     out.print("where to look next")
     out.print("  make ui                        the lineage, partitions by organisation and hour, plots, checks")

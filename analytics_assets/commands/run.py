@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from types import FrameType
 from typing import Annotated
 
@@ -44,7 +44,7 @@ def migrate_command() -> None:
     out.print(f"PostgreSQL {major}.{minor}: {what} in {report.seconds:.1f} s")
 
 
-def run_pieces(pieces: Sequence[Piece], registry: bool = False) -> BackfillReport:
+def run_pieces(pieces: Sequence[Piece], registry: bool = False, ask_vendors: bool = True) -> BackfillReport:
     """Executes a plan under a progress bar; the registry of organisations before it where asked for."""
     from analytics_assets.instance import open_instance, sync_organizations
 
@@ -58,7 +58,7 @@ def run_pieces(pieces: Sequence[Piece], registry: bool = False) -> BackfillRepor
             if not err.is_terminal:
                 err.print(f"  {', '.join(piece.assets)}: {piece.start:%Y-%m-%d %H:%M} to {piece.end:%Y-%m-%d %H:%M} UTC")
 
-        return backfill(instance, sync_organizations(instance), pieces, done)
+        return backfill(instance, sync_organizations(instance), pieces, done, ask_vendors=ask_vendors)
 
 
 def _day(text: str, option: str) -> date:
@@ -73,6 +73,7 @@ def backfill_command(
     from_: Annotated[str, typer.Option("--from", help="First day, in the organisation's time zone")],
     to: Annotated[str, typer.Option("--to", help="Day after the last")],
     assets: Annotated[str | None, typer.Option(help="Comma-separated; all of the hour's and the day's by default")] = None,
+    read: Annotated[bool, typer.Option(help="Ask the vendors of live sources again, in wide windows")] = True,
 ) -> None:
     """Compute a range of days of organisations through Dagster's own runs. Exit status 1 where partitions stay open."""
     first, end = _day(from_, "--from"), _day(to, "--to")
@@ -93,7 +94,7 @@ def backfill_command(
     if not pieces:
         fail("nothing to compute: no hour of that range has ended yet", 2)
     started = time.monotonic()
-    report = run_pieces(pieces)
+    report = run_pieces(pieces, ask_vendors=read)
     seconds = time.monotonic() - started
     out.print(f"{report.partitions} partitions in {len(report.runs)} runs, {seconds:.0f} s; {report.open_count} not done")
     if report.open_partitions:
@@ -129,8 +130,24 @@ def stop_command() -> None:
     out.print("stopped" if stop_embedded(home_folder()) else "the embedded server does not run")
 
 
-def _free_port(host: str, wanted: int | None) -> int:
-    for port in [wanted] if wanted else range(3000, 3020):
+def _sandbox_environment(port: int) -> dict[str, str]:
+    from analytics_assets.sandbox.app import vendor_environment
+
+    return vendor_environment(f"http://127.0.0.1:{port}")
+
+
+def _sandbox_command(port: int, organizations: int) -> list[str]:
+    """The same world as the demo's, where there was one."""
+    anchor = home_folder() / "demo" / "sandbox_first_day"
+    first = date.fromisoformat(anchor.read_text().strip()) if anchor.exists() else datetime.now(UTC).date() - timedelta(days=14)
+    days = max(1, (datetime.now(UTC).date() - first).days)
+    return [sys.executable, "-m", "analytics_assets.cli", "sandbox", "--port", str(port), "--register"] + [
+        "--organizations", str(organizations), "--days", str(days)
+    ]  # fmt: skip
+
+
+def _free_port(host: str, wanted: int | None, candidates: Sequence[int] = range(3000, 3020)) -> int:
+    for port in [wanted] if wanted else candidates:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -138,12 +155,15 @@ def _free_port(host: str, wanted: int | None) -> int:
             except OSError:
                 continue
             return port
-    fail(f"port {wanted or '3000 to 3019'} of {host} is taken; choose another with --port")
+    fail(f"port {wanted or f'{candidates[0]} to {candidates[-1]}'} of {host} is taken; choose another with --port")
 
 
 def ui_command(
     port: Annotated[int | None, typer.Option(help="3000, or the next free one, by default")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    sandbox: Annotated[
+        int, typer.Option(help="Also run the sandbox with so many organisations, synced live while the interface runs")
+    ] = 0,
 ) -> None:
     """Run Dagster's web interface and daemon on the analytics database, until Ctrl-C."""
     from analytics_assets.instance import dagster_home, open_instance
@@ -183,7 +203,12 @@ def ui_command(
             "error",
         ],
     }
-    processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=os.environ) for name, command in commands.items()}
+    environment = dict(os.environ)
+    if sandbox:
+        sandbox_port = _free_port("127.0.0.1", None, range(8787, 8807))
+        environment |= _sandbox_environment(sandbox_port)
+        commands = {"sandbox": _sandbox_command(sandbox_port, sandbox), **commands}
+    processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment) for name, command in commands.items()}
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -7,8 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-HOUR_ASSETS = ("raw_woocommerce", "orders", "hourly_aggregates")
+RAW_ASSETS = ("raw_google_analytics", "raw_meta_ads", "raw_woocommerce", "raw_shopify")
+HOUR_ASSETS = (*RAW_ASSETS, "orders", "hourly_aggregates")
 DAY_ASSETS = ("daily_aggregates",)
+# What follows an asset on the same partitions.
+_DOWNSTREAM = {
+    "raw_google_analytics": ("hourly_aggregates",),
+    "raw_meta_ads": ("hourly_aggregates",),
+    "raw_woocommerce": ("orders", "hourly_aggregates"),
+    "raw_shopify": ("orders", "hourly_aggregates"),
+    "orders": ("hourly_aggregates",),
+}
 # Beyond so many runs it is cheaper to compute whole rectangles: what is up to date in them costs a read, no write.
 MOST_RUNS = 20
 
@@ -34,12 +43,12 @@ class Request:
 
 
 def _selection(assets: set[str]) -> tuple[str, ...]:
-    """What has to run: the most upstream open asset and what follows it on the same partitions."""
-    for chain in (HOUR_ASSETS, DAY_ASSETS):
-        for position, asset in enumerate(chain):
-            if asset in assets:
-                return chain[position:]
-    raise ValueError(f"no asset of the ledger among {sorted(assets)}")
+    """What has to run, in its order: the open assets and what follows them on the same partitions."""
+    wanted = assets.union(*(_DOWNSTREAM.get(asset, ()) for asset in assets))
+    chain = tuple(asset for asset in (*HOUR_ASSETS, *DAY_ASSETS) if asset in wanted)
+    if not chain:
+        raise ValueError(f"no asset of the ledger among {sorted(assets)}")
+    return chain
 
 
 def _ranges(buckets: Iterable[datetime], step: timedelta) -> list[tuple[datetime, datetime]]:
@@ -94,7 +103,7 @@ def _merged(requests: list[Request], position: dict[str, int]) -> list[Request]:
         mine = [request for request in requests if request.assets[-1] == chain[-1]]
         if not mine:
             continue
-        selection = max((request.assets for request in mine), key=len)
+        selection = _selection({asset for request in mine for asset in request.assets})
         keys = tuple(sorted({key for request in mine for key in request.keys}, key=position.__getitem__))
         buckets: list[datetime] = []
         for request in mine:

@@ -35,9 +35,8 @@ _COLUMNS = dg.TableSchema(
 _LINEAGE = dg.TableColumnLineage(
     {
         column.name: [
-            dg.TableColumnDep(
-                dg.AssetKey("raw_woocommerce"), "organization_id" if column.name == "organization_id" else "raw_data"
-            )
+            dg.TableColumnDep(dg.AssetKey(raw), "organization_id" if column.name == "organization_id" else "raw_data")
+            for raw in ("raw_woocommerce", "raw_shopify")
         ]
         for column in _COLUMNS.columns
     }
@@ -67,6 +66,11 @@ CHECKS = {
             "Gross sales - discounts + shipping + taxes = total for every order, and no refunds beyond the order.",
             "orders whose amounts contradict each other",
         ),
+        SqlCheck(
+            "sales_add_up",
+            "The sales of every Shopify order make its current total: no page of its ledger is missing.",
+            "orders whose sales do not make their total",
+        ),
     ]
 }
 
@@ -75,7 +79,7 @@ orders = ledgered_asset(
     name="orders",
     description="Orders, refunds and customers of the stores, one row an entity in its newest version. An order changed "
     "later (cancelled, edited) marks the hour in which it happened as stale, and is counted there.",
-    deps=["raw_woocommerce"],
+    deps=["raw_woocommerce", "raw_shopify"],
     partitions_def=organization_hours,
     time_dimension=HOUR,
     table="public.orders",
@@ -84,13 +88,15 @@ orders = ledgered_asset(
     kinds={"postgres", "sql"},
     layer="entities",
     sql_files=[
-        "functions/ingest_woocommerce.sql",
+        "functions/ingest_orders.sql",
+        "functions/apply_orders.sql",
+        "functions/ingest_shopify.sql",
         "functions/ingest_woocommerce_orders.sql",
         "functions/ingest_woocommerce_refunds.sql",
         "functions/ingest_woocommerce_customers.sql",
         "functions/parsing.sql",
     ],
-    statement="ingest_woocommerce",
+    statement="ingest_orders",
     describe=_describe,
     checks=CHECKS["orders"],
 )

@@ -1,6 +1,13 @@
-"""Asset ``raw_woocommerce``: verbatim response pages."""
+"""Assets ``raw_google_analytics``, ``raw_meta_ads``, ``raw_woocommerce``, ``raw_shopify``: verbatim response pages.
 
+Syncing brings new pages in by itself (asset ``data_sources``). Materializing one of these by hand, or backfilling a range
+of it, asks the vendor again, in windows as wide as it allows; runs of the ticks and of the stale-partitions sensor take in
+what is there, and ask again only where an hour failed.
+"""
+
+import asyncio
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,26 +17,42 @@ from analytics_assets.database import Database
 from analytics_assets.ledgered import ledgered_asset
 from analytics_assets.partition_keys import HOUR
 from analytics_assets.partitions import organization_hours
+from analytics_assets.runs import Scope
+from analytics_assets.sources.engine import Engine
+from analytics_assets.sources.sync import Range
 from analytics_assets.sql import query
 
-_COLUMNS = dg.TableSchema(
-    [
-        dg.TableColumn("organization_id", "uuid", "Tenant: organizations.id"),
-        dg.TableColumn("source", "varchar(50)"),
-        dg.TableColumn("stream", "text", "orders, refunds, customers"),
-        dg.TableColumn("raw_data", "jsonb", "The page as the vendor sent it"),
-        dg.TableColumn("fetched_at", "timestamptz"),
-        dg.TableColumn("window_start", "timestamptz", "First instant of the records on the page"),
-        dg.TableColumn("window_end", "timestamptz", "Last instant of the records on the page"),
-        dg.TableColumn("processed", "boolean", "Whether its records are taken in, or quarantined"),
-        dg.TableColumn("content_sha256", "bytea", "Over the bytes as received: a page is stored once"),
-    ]
+_REQUESTED_BY = "analytics/requested_by"
+_SCHEDULE = "dagster/schedule_name"
+
+_LINEAGE = dg.TableColumnLineage(
+    {
+        "organization_id": [dg.TableColumnDep(dg.AssetKey("organizations"), "id")],
+        "source": [dg.TableColumnDep(dg.AssetKey("data_sources"), "source_type")],
+        "time_zone": [dg.TableColumnDep(dg.AssetKey("data_sources"), "time_zone")],
+    }
 )
-_LINEAGE = dg.TableColumnLineage({"organization_id": [dg.TableColumnDep(dg.AssetKey("organizations"), "id")]})
 
 
-def _describe(database: Database, ids: list[UUID], start: datetime, end: datetime) -> dict[str, Any]:
-    pages = database.rows(query("preview_raw_pages"), {"ids": ids, "source": "woocommerce", "start": start, "end": end})
+def _columns(streams: str) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn("organization_id", "uuid", "Tenant: organizations.id"),
+            dg.TableColumn("source", "varchar(50)"),
+            dg.TableColumn("stream", "text", streams),
+            dg.TableColumn("raw_data", "jsonb", "The page as the vendor sent it"),
+            dg.TableColumn("fetched_at", "timestamptz"),
+            dg.TableColumn("window_start", "timestamptz", "Begin of the window, or first instant of the records, on the page"),
+            dg.TableColumn("window_end", "timestamptz", "End of the window, or last instant of the records, on the page"),
+            dg.TableColumn("time_zone", "text", "Zone of the account when the page was fetched"),
+            dg.TableColumn("processed", "boolean", "Whether its records are taken in, or quarantined"),
+            dg.TableColumn("content_sha256", "bytea", "Over the bytes as received: a page is stored once"),
+        ]
+    )
+
+
+def _describe(source_type: str, database: Database, ids: list[UUID], start: datetime, end: datetime) -> dict[str, Any]:
+    pages = database.rows(query("preview_raw_pages"), {"ids": ids, "source": source_type, "start": start, "end": end})
     names = ("organization", "stream", "pages", "records", "window")
     return {
         "preview": dg.MetadataValue.table(
@@ -39,21 +62,73 @@ def _describe(database: Database, ids: list[UUID], start: datetime, end: datetim
     }
 
 
-# Grain: one response page; the ledger has the number of pages of each organisation and hour.
-raw_woocommerce = ledgered_asset(
-    name="raw_woocommerce",
-    description="Response pages of WooCommerce (orders, refunds, customers), verbatim, in raw_data_backup. A partition "
-    "covers the pages with records of that hour, whenever they were fetched.",
-    deps=["organizations"],
-    partitions_def=organization_hours,
-    time_dimension=HOUR,
-    table="public.raw_data_backup",
-    columns=_COLUMNS,
-    lineage=_LINEAGE,
-    kinds={"postgres"},
-    layer="raw",
-    sql_files=["functions/register_raw_pages.sql"],
-    statement="register_raw_woocommerce",
-    describe=_describe,
-    checks=[],
+def asks_vendors(tags: dict[str, str]) -> bool:
+    """Whether a run is an operator's (by hand, or a backfill), and not one of the ticks or the sensor."""
+    return _SCHEDULE not in tags and tags.get(_REQUESTED_BY) not in ("stale_partitions", "backfill_of_what_is_there")
+
+
+def _read(
+    source_type: str,
+    context: dg.AssetExecutionContext,
+    scope: Scope,
+    database: Database,
+    ids: list[UUID],
+    start: datetime,
+    end: datetime,
+) -> dict[str, Any]:
+    """Asks the vendor for the range, of the organisations that have a live source; which of them failed, and why."""
+    wanted = database.rows(
+        query("sources_to_read"),
+        {"ids": ids, "source_type": source_type, "all": asks_vendors(dict(context.run.tags)), "start": start, "end": end},
+    )
+    failed: dict[UUID, str] = {}
+    if wanted:
+        context.log.info("asking %s about %s sources, %s to %s UTC", source_type, len(wanted), start, end)
+        report = asyncio.run(
+            Engine().run(source_ids=[row["id"] for row in wanted], forced=True, wanted=Range(start, end))
+        )
+        context.log.info(
+            "%s pages of %s syncs in %.1f s: %s", report.pages, report.syncs, report.seconds, dict(report.outcomes)
+        )
+        failed = dict(report.failed_organizations)
+        for row in wanted:
+            if row["id"] in report.left:
+                failed.setdefault(row["organization_id"], "the source is being synced by another worker; it is tried again")
+    return {
+        "source_type": source_type,
+        "failed_ids": list(failed),
+        "failed_reasons": [reason[:1000] for reason in failed.values()],
+    }
+
+
+def _raw_asset(source_type: str, vendor: str, streams: str, what: str) -> dg.AssetsDefinition:
+    # Grain: one response page; the ledger has the number of pages of each organisation and hour.
+    return ledgered_asset(
+        name=f"raw_{source_type}",
+        description=f"Response pages of {vendor} ({what}), verbatim, in raw_data_backup. A partition covers the pages that "
+        "speak of that hour, whenever they were fetched. Materializing or backfilling it by hand asks the vendor again.",
+        deps=["organizations", "data_sources"],
+        partitions_def=organization_hours,
+        time_dimension=HOUR,
+        table="public.raw_data_backup",
+        columns=_columns(streams),
+        lineage=_LINEAGE,
+        kinds={"postgres", source_type.partition("_")[0]},
+        layer="raw",
+        sql_files=["functions/register_raw_pages.sql", "functions/store_source_pages.sql"],
+        statement="register_raw_pages",
+        describe=partial(_describe, source_type),
+        checks=[],
+        prepare=partial(_read, source_type),
+    )
+
+
+raw_google_analytics = _raw_asset(
+    "google_analytics", "Google Analytics 4", "hourly, hourly_engagement, daily", "hourly and daily reports"
 )
+raw_meta_ads = _raw_asset("meta_ads", "Meta Ads", "hourly, daily", "hourly delivery and daily conversions and reach")
+raw_woocommerce = _raw_asset(
+    "woocommerce", "WooCommerce", "orders, refunds, customers, order_ids", "orders, refunds, customers"
+)
+raw_shopify = _raw_asset("shopify", "Shopify", "orders, bulk_orders", "orders with their agreements and sales")
+RAW = [raw_google_analytics, raw_meta_ads, raw_woocommerce, raw_shopify]

@@ -82,7 +82,7 @@ def three_days(connection: Connection, tmp_path: Path) -> UUID:
     take_in(connection, tmp_path, "acme", "orders", orders)
     call(
         connection,
-        "select count(*) from public.ingest_woocommerce(%s, %s, %s)",
+        "select count(*) from public.ingest_orders(%s, %s, %s)",
         [org],
         DAY - timedelta(days=2),
         DAY + timedelta(days=5),
@@ -139,7 +139,7 @@ def test_day_whose_hours_were_dropped_is_never_computed_from_a_part(
     take_in(connection, tmp_path, "acme", "orders", [order(26, late, "100.00", modified=late + timedelta(days=9))])
     call(
         connection,
-        "select count(*) from public.ingest_woocommerce(%s, %s, %s)",
+        "select count(*) from public.ingest_orders(%s, %s, %s)",
         [three_days],
         late - timedelta(hours=2),
         late + timedelta(hours=2),

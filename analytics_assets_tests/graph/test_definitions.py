@@ -13,10 +13,14 @@ from analytics_assets.settings import PROJECT_ROOT
 
 ASSETS = {
     "organizations": set(),
-    "raw_woocommerce": {"organizations"},
-    "orders": {"raw_woocommerce"},
-    "hourly_aggregates": {"orders"},
-    "daily_aggregates": {"hourly_aggregates"},
+    "data_sources": {"organizations"},
+    "raw_google_analytics": {"organizations", "data_sources"},
+    "raw_meta_ads": {"organizations", "data_sources"},
+    "raw_woocommerce": {"organizations", "data_sources"},
+    "raw_shopify": {"organizations", "data_sources"},
+    "orders": {"raw_woocommerce", "raw_shopify"},
+    "hourly_aggregates": {"orders", "raw_google_analytics", "raw_meta_ads"},
+    "daily_aggregates": {"hourly_aggregates", "raw_google_analytics", "raw_meta_ads"},
 }
 
 
@@ -37,6 +41,8 @@ def test_definitions_are_loadable_and_complete() -> None:
     assert found == ASSETS
     assert {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")} == {
         "registry_tick",
+        "source_sync",
+        "restatement",
         "hourly_tick",
         "daily_tick",
         "maintenance",
@@ -44,11 +50,12 @@ def test_definitions_are_loadable_and_complete() -> None:
     repository = defs.get_repository_def()
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "registry_tick_schedule",
+        "restatement_schedule",
         "hourly_tick_schedule",
         "daily_tick_schedule",
         "maintenance_schedule",
     }
-    assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "stale_partitions"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "source_freshness", "stale_partitions"}
 
 
 @pytest.mark.parametrize("name", ASSETS)
@@ -69,7 +76,7 @@ def test_an_asset_describes_itself(name: str) -> None:
         assert ASSETS[name] <= upstream
 
 
-@pytest.mark.parametrize("name", [name for name in ASSETS if name != "organizations"])
+@pytest.mark.parametrize("name", [name for name in ASSETS if name not in ("organizations", "data_sources")])
 def test_a_range_is_one_run_over_organisation_and_time(name: str) -> None:
     from analytics_assets.definitions import defs
 

@@ -181,7 +181,7 @@ def _tables(connection: Connection) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("at_statement", ["ingest_woocommerce", "aggregate_hourly_data"])
+@pytest.mark.parametrize("at_statement", ["ingest_orders", "aggregate_hourly_data"])
 def test_a_run_that_dies_leaves_nothing_half_done(
     connection: Connection, instance: dg.DagsterInstance, tmp_path: Path, at_statement: str
 ) -> None:
@@ -191,14 +191,14 @@ def test_a_run_that_dies_leaves_nothing_half_done(
         "create function pg_temp_die() returns trigger language plpgsql as $$"
         " begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$"
     )
-    table = "orders" if at_statement == "ingest_woocommerce" else "hourly_facts"
+    table = "orders" if at_statement == "ingest_orders" else "hourly_facts"
     connection.execute(f"create trigger die before insert on {table} for each row execute function pg_temp_die()")
     connection.commit()
     before = _tables(connection)
     result = run_hours(instance, DAY, DAY + timedelta(hours=23))
     assert not result.success
     connection.rollback()
-    if at_statement == "ingest_woocommerce":
+    if at_statement == "ingest_orders":
         after = _tables(connection)
         assert after[0] == before[0] == [] and after[2] == []
         assert {row["asset"] for row in after[1]} <= {"raw_woocommerce"}

@@ -61,7 +61,7 @@ def test_taking_in_marks_the_hours_that_move(
     connection: Connection, tmp_path: Path, shop: UUID, stream: str, record: dict[str, Any], hours: list[int]
 ) -> None:
     take_in(connection, tmp_path, "acme", stream, [record])
-    connection.execute("select count(*) from public.ingest_woocommerce(%s, %s, %s)", ([shop], DAY, DAY + timedelta(days=1)))
+    connection.execute("select count(*) from public.ingest_orders(%s, %s, %s)", ([shop], DAY, DAY + timedelta(days=1)))
     marks = ledger(connection, "acme", "hourly_aggregates")
     assert [at.hour for at, (status, _) in marks.items() if status == "stale"] == hours
     assert {status for status, _ in ledger(connection, "acme", "orders").values()} == {"done"}

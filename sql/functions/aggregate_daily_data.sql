@@ -1,7 +1,8 @@
 -- daily_facts from hourly_facts and orders, for all organisations of a run at once.
 --
 -- Dates are days of each organisation's time zone, 23 and 25 hours long where clocks change; an hour belongs to the day
--- in which it begins. Sums are summed, distinct counts come from the orders, ratios are never stored. A day that is over
+-- in which it begins. Sums are summed, distinct counts come from the orders and from the vendors'
+-- daily reports, ratios are never stored. A day that is over
 -- is computed only when each of its hours is done in the ledger: until then it waits and keeps the rows that it had, so
 -- that hours already dropped by retention never turn a day into a part of itself. The running day holds what is there.
 -- Both dates are included. Returns one row an organisation that had work or has a failure.
@@ -27,7 +28,9 @@ begin
     from private.open_buckets('daily_aggregates', organization_ids, from_date::timestamp at time zone 'UTC',
                               (to_date + 1)::timestamp at time zone 'UTC', '1 day') b;
     create temp table blocked_days on commit drop as
-    select * from private.blocked_days(organization_ids, from_date, to_date);
+    select distinct on (b.organization_id, b.date) b.*
+    from private.blocked_days(organization_ids, from_date, to_date) b
+    order by b.organization_id, b.date, b.status, b.reason;
 
     create temp table new_daily on commit drop as
     select h.organization_id, h.metric_id, h.channel_id, (h."timestamp" at time zone g.time_zone)::date as date,
@@ -52,7 +55,25 @@ begin
           and o.bucket_at >= from_time and o.bucket_at < to_time
         group by 1, 2, 3
     ) d
-    cross join lateral (values (51::smallint, d.ordering::numeric), (53::smallint, d.returning::numeric)) v (metric_id, value);
+    cross join lateral (values (51::smallint, d.ordering::numeric), (53::smallint, d.returning::numeric)) v (metric_id, value)
+    union all
+    -- What the vendors' daily reports say, by the account's own date. People are not counted twice by adding accounts up:
+    -- of several accounts of one vendor the largest count stands.
+    select d.organization_id, d.metric_id, d.channel_id, d.date, d.value
+    from (
+        select r.organization_id, r.metric_id, r.channel_id, r.date,
+               case m.kind when 'sum' then sum(r.value * x.rate) when 'distinct' then max(r.value)
+                           else sum(r.value * r.weight) / nullif(sum(r.weight), 0) end as value
+        from public.daily_observations r
+        join public.organizations g on g.id = r.organization_id
+        join public.metrics m on m.metric_id = r.metric_id
+        cross join lateral (
+            select case when r.currency is null then 1 else private.exchange_rate(r.currency, g.currency, r.date) end as rate
+        ) x
+        where r.organization_id = any (organization_ids) and r.date between from_date and to_date
+        group by r.organization_id, r.metric_id, r.channel_id, r.date, m.kind
+    ) d
+    where d.value is not null;
 
     -- value null: the row has vanished.
     create temp table daily_diff on commit drop as
@@ -61,7 +82,8 @@ begin
     full join (
         select d.organization_id, d.metric_id, d.channel_id, d.date, d.value
         from public.daily_facts d
-        join public.metrics m on m.metric_id = d.metric_id and (m.hourly or m.metric_id in (51, 53))
+        join public.metrics m on m.metric_id = d.metric_id
+            and (m.hourly or m.metric_id in (51, 53) or m.metric_id in (select k.metric_id from private.report_metrics k where k.grain = 'day'))
         where d.organization_id = any (organization_ids) and d.date between from_date and to_date
     ) e using (organization_id, metric_id, channel_id, date)
     where f.value is distinct from e.value
@@ -175,6 +197,17 @@ language sql stable set search_path = '' set timezone = 'UTC' set enable_nestloo
         group by 1, 2
     ) h
     where h.failed > 0 or h.missing > 0
+    union all
+    select r.organization_id, r.date, 'failed', min(format(
+        'the account of source %s is in %s, the organisation reports in %s, and there is no exchange rate for %s. '
+        'Add one with `analytics rates add %s %s %s RATE`.',
+        s.source_name, r.currency, g.currency, r.date, r.currency, g.currency, r.date))
+    from public.daily_observations r
+    join public.organizations g on g.id = r.organization_id
+    join public.data_sources s on s.organization_id = r.organization_id and s.id = r.data_source_id
+    where r.organization_id = any (organization_ids) and r.date between from_date and to_date and r.currency is not null
+      and private.exchange_rate(r.currency, g.currency, r.date) is null
+    group by r.organization_id, r.date
 $$;
 
 -- The plan's form: one organisation, its yesterday and today.

@@ -134,6 +134,21 @@ language sql stable set search_path = '' set timezone = 'UTC' as $$
             join public.organizations g on g.id = r.organization_id and g.currency <> coalesce(o.currency, r.currency)
             where coalesce(o.is_counted, true) and r.organization_id = any (organization_ids)
               and r.bucket_at >= from_time and r.bucket_at < to_time
+            union all
+            select s.organization_id, s.bucket_at, 'order ' || s.order_id, s.currency, g.currency,
+                   (s.occurred_at at time zone g.time_zone)::date
+            from public.order_sales s
+            join public.organizations g on g.id = s.organization_id and g.currency <> s.currency
+            where s.is_counted and s.organization_id = any (organization_ids)
+              and s.bucket_at >= from_time and s.bucket_at < to_time
+            union all
+            select m.organization_id, m.bucket_at, 'the account of source ' || d.source_name, m.currency, g.currency,
+                   (m.bucket_at at time zone g.time_zone)::date
+            from public.metric_observations m
+            join public.data_sources d on d.organization_id = m.organization_id and d.id = m.data_source_id
+            join public.organizations g on g.id = m.organization_id
+            where m.currency is not null and m.organization_id = any (organization_ids)
+              and m.bucket_at >= from_time and m.bucket_at < to_time
         ) f
         where private.exchange_rate(f.from_code, f.to_code, f.on_date) is null
     ) k
@@ -296,6 +311,6 @@ begin
     if zone is null then
         raise exception 'no organisation with id %', org_id using hint = 'See `analytics organizations list`.';
     end if;
-    perform public.ingest_woocommerce(array[org_id], from_time, date_trunc('hour', now()) + interval '1 hour');
+    perform public.ingest_orders(array[org_id], from_time, date_trunc('hour', now()) + interval '1 hour');
     perform public.aggregate_hourly_data(array[org_id], from_time, date_trunc('hour', now()) + interval '1 hour');
 end $$;

@@ -42,6 +42,18 @@ begin
         end if;
         return next;
     end loop;
+    -- What the hours were made of goes with them.
+    for part in
+        select l.* from private.list_partitions('metric_observations') l
+        where l.period_end <= keep_from
+          and not private.partition_exists(private.partition_name('hourly_facts', 'day', l.period_start at time zone 'UTC'))
+    loop
+        partition := part.child;
+        perform private.drop_partition(part.child);
+        dropped := true;
+        reason := null;
+        return next;
+    end loop;
 end $$;
 
 create or replace function public.cleanup_old_daily_aggregates(keep_from date)
@@ -57,6 +69,13 @@ begin
         perform private.drop_partition(part.child);
         delete from public.partition_ledger l
         where l.asset = 'daily_aggregates' and l.bucket >= part.period_start and l.bucket < part.period_end;
+        return next;
+    end loop;
+    for part in select * from private.list_partitions('daily_observations') l
+                where l.period_end <= keep_from::timestamp at time zone 'UTC' loop
+        partition := part.child;
+        dropped := true;
+        perform private.drop_partition(part.child);
         return next;
     end loop;
 end $$;
@@ -82,6 +101,7 @@ begin
                 delete from public.raw_page_digests d using partitions.%I p
                 where d.organization_id = p.organization_id and d.data_source_id = p.data_source_id
                   and d.stream = p.stream and d.content_sha256 = p.content_sha256 $q$, part.child);
+            delete from public.raw_report_digests d where d.fetched_at < part.period_end;
             perform private.drop_partition(part.child);
             reason := null;
         else

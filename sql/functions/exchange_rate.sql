@@ -8,3 +8,10 @@ language sql stable parallel safe set search_path = '' as $$
     order by e.rate_date desc
     limit 1
 $$;
+
+-- The same for a report's figure: into the organisation's currency, at the rate of the hour's day there.
+create or replace function private.observation_rate(organization_id uuid, from_currency text, at timestamptz) returns numeric
+language sql stable parallel safe set search_path = '' as $$
+    select private.exchange_rate(from_currency, g.currency, (at at time zone g.time_zone)::date)
+    from public.organizations g where g.id = organization_id
+$$;

@@ -1,5 +1,5 @@
 -- Who ordered: pages of GET /wc/v3/customers, the identity of guests, and each customer's first order.
--- Called by public.ingest_woocommerce.
+-- Called by public.ingest_orders.
 
 create or replace function private.parse_woocommerce_customers() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' as $$
@@ -34,7 +34,7 @@ begin
             case f.problem_field when 'record' then 'a customer' when 'id' then 'an id' else 'a date and time' end)
             end as problem
     ) v
-    where p.stream = 'customers';
+    where p.source = 'woocommerce' and p.stream = 'customers';
 end $$;
 
 create or replace function private.apply_woocommerce_customers() returns void
@@ -112,13 +112,13 @@ language plpgsql set search_path = '' as $$
 begin
     create temp table first_orders on commit drop as
     select k.organization_id, k.data_source_id, k.customer_key, n.first_order_at, n.first_order_bucket,
-           n.customer_id, c.first_order_bucket as old_bucket, n.orders > 0 or c.modified_at is not null as is_known
+           n.customer_id, n.channel_id, c.first_order_bucket as old_bucket, n.orders > 0 or c.modified_at is not null as is_known
     from (select distinct organization_id, data_source_id, customer_key from pg_temp.touched_customers) k
     cross join lateral (
         select count(*) as orders,
                min(o.occurred_at) filter (where o.is_counted) as first_order_at,
                min(o.bucket_at) filter (where o.is_counted) as first_order_bucket,
-               min(o.customer_id) as customer_id
+               min(o.customer_id) as customer_id, min(o.channel_id) as channel_id
         from public.orders o
         where o.organization_id = k.organization_id and o.data_source_id = k.data_source_id
           and o.customer_key = k.customer_key
@@ -137,7 +137,7 @@ begin
         (organization_id, data_source_id, customer_key, customer_id, email_hash, first_order_at, first_order_bucket, channel_id)
     select f.organization_id, f.data_source_id, f.customer_key, f.customer_id,
            case when f.customer_key like 'email:%' then decode(substr(f.customer_key, 7), 'hex') end,
-           f.first_order_at, f.first_order_bucket, 3
+           f.first_order_at, f.first_order_bucket, f.channel_id
     from pg_temp.first_orders f
     where f.is_known
     order by 1, 2, 3

@@ -1,4 +1,4 @@
--- Pages of GET /wc/v3/refunds into public.refunds. Called by public.ingest_woocommerce.
+-- Pages of GET /wc/v3/refunds into public.refunds. Called by public.ingest_orders.
 --
 -- amount is what the customer got back, positive, with tax and shipping; its parts stand on the lines, negative.
 -- A refund has no modification time: the newest fetch wins.
@@ -18,7 +18,8 @@ begin
         case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) as r (record)
     cross join lateral (
         select private.parse_id(r.record ->> 'id') as refund_id,
-               private.parse_id(nullif(r.record ->> 'parent_id', '0')) as order_id,
+               -- Asked for by order (an older store), a refund does not name it.
+               private.parse_id(coalesce(nullif(r.record ->> 'parent_id', '0'), p.request ->> 'order_id')) as order_id,
                private.parse_number(r.record ->> 'amount') as amount,
                coalesce(private.parse_timestamp(r.record ->> 'date_created_gmt') at time zone 'UTC',
                         private.parse_timestamp(r.record ->> 'date_created') at time zone p.time_zone) as occurred_at
@@ -68,7 +69,7 @@ begin
                 when 'fee_lines' then 'a list with numbers'
                 else 'a date and time between 1990 and tomorrow' end) end as problem
     ) v
-    where p.stream = 'refunds';
+    where p.source = 'woocommerce' and p.stream = 'refunds';
 end $$;
 
 create or replace function private.apply_woocommerce_refunds() returns void

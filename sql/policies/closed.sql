@@ -11,8 +11,8 @@ begin
         where n.nspname in ('private', 'partitions') and c.relkind in ('r', 'p')
            or n.nspname = 'public' and c.relkind in ('r', 'p') and c.relname in (
                'channels', 'metrics', 'exchange_rates', 'partition_ledger',
-               'data_sources', 'sync_logs', 'raw_data_backup', 'raw_page_digests', 'quarantine', 'orders', 'refunds',
-               'customers', 'metric_observations', 'hourly_facts', 'daily_facts', 'ai_insights', 'performance_alerts',
+               'data_sources', 'sync_logs', 'sync_streams', 'raw_data_backup', 'raw_page_digests', 'raw_report_digests', 'quarantine', 'orders', 'refunds',
+               'customers', 'order_sales', 'metric_observations', 'daily_observations', 'hourly_facts', 'daily_facts', 'ai_insights', 'performance_alerts',
                'event_tracking', 'realtime_sessions', 'cohort_analysis', 'funnel_analysis')
     loop
         execute format('alter table %s enable row level security', relation);
@@ -29,7 +29,7 @@ begin
         from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
         -- (is_time_zone stays open: a check constraint runs it with the rights of whoever writes organizations.)
         where n.nspname = 'private' and p.proname <> 'is_time_zone' or n.nspname = 'public' and p.proname in (
-            'aggregate_hourly_data', 'aggregate_daily_data', 'ingest_woocommerce', 'register_raw_pages', 'cleanup_old_hourly_aggregates',
+            'aggregate_hourly_data', 'aggregate_daily_data', 'ingest_orders', 'register_raw_pages', 'cleanup_old_hourly_aggregates',
             'cleanup_old_daily_aggregates', 'cleanup_old_raw_data_backup', 'close_hourly_partitions',
             'make_partitions_ahead', 'discard_quarantined')
     loop

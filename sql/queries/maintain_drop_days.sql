@@ -1,2 +1,2 @@
-select 'daily_facts' as "table", case when c.dropped then 'dropped' else 'stays' end as action, c.partition, c.reason
+select regexp_replace(c.partition, '_[0-9]+$', '') as "table", case when c.dropped then 'dropped' else 'stays' end as action, c.partition, c.reason
 from public.cleanup_old_daily_aggregates(%(keep_from)s) c

@@ -20,9 +20,30 @@ with stored as (
     join public.organizations g on g.id = r.organization_id and g.currency = s.to_currency
     left join public.orders o using (organization_id, data_source_id, order_id)
     where coalesce(o.currency, r.currency) = s.from_currency
+    union
+    select l.organization_id, date_trunc('hour', l.bucket_at)
+    from stored s
+    join public.order_sales l on l.currency = s.from_currency
+        and l.occurred_at >= s.rate_date - interval '1 day' and l.occurred_at < s.rate_date + interval '8 days'
+    join public.organizations g on g.id = l.organization_id and g.currency = s.to_currency
+    union
+    select m.organization_id, date_trunc('hour', m.bucket_at)
+    from stored s
+    join public.metric_observations m on m.currency = s.from_currency
+        and m.bucket_at >= s.rate_date - interval '1 day' and m.bucket_at < s.rate_date + interval '8 days'
+    join public.organizations g on g.id = m.organization_id and g.currency = s.to_currency
+), affected_days as (
+    select distinct d.organization_id, d.date::timestamp at time zone 'UTC' as bucket
+    from stored s
+    join public.daily_observations d on d.currency = s.from_currency and d.date >= s.rate_date and d.date < s.rate_date + 8
+    join public.organizations g on g.id = d.organization_id and g.currency = s.to_currency
+), marked_days as (
+    select private.mark_stale('daily_aggregates', array_agg(organization_id order by organization_id, bucket),
+                              array_agg(bucket order by organization_id, bucket)) as days
+    from affected_days
 ), marked as (
     select private.mark_stale('hourly_aggregates', array_agg(organization_id order by organization_id, bucket),
                               array_agg(bucket order by organization_id, bucket)) as hours
     from affected
 )
-select (select count(*) from stored) as changed, (select hours from marked) as hours
+select (select count(*) from stored) as changed, (select hours from marked) as hours, (select days from marked_days) as days

@@ -1,10 +1,12 @@
--- Raw pages of WooCommerce into orders, refunds and customers, for all organisations of a run at once.
+-- Raw pages of the stores (WooCommerce, Shopify) into orders, sales, refunds and customers, for all organisations of a run
+-- at once.
 --
 -- Takes every unprocessed page whose records lie in or across [from_time, to_time); a page is taken in whole, once.
 -- In the same transaction: broken records go to quarantine and their hours are failed for that organisation alone,
 -- hourly buckets whose figures moved become stale, pages are marked processed, the ledger's hours of asset 'orders'
 -- are closed. Returns one row an organisation that had work or has a failure.
-create or replace function public.ingest_woocommerce(
+drop function if exists public.ingest_woocommerce(uuid[], timestamptz, timestamptz, uuid);
+create or replace function public.ingest_orders(
     organization_ids uuid[], from_time timestamptz, to_time timestamptz, run_id uuid default null)
 returns table (organization_id uuid, pages bigint, records bigint, changed bigint, broken bigint, failed_hours bigint, error text)
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning as $$
@@ -16,23 +18,27 @@ begin
     drop table if exists pg_temp.open_pages, pg_temp.parsed_orders, pg_temp.parsed_refunds, pg_temp.parsed_customers,
         pg_temp.touched_hours, pg_temp.touched_emails, pg_temp.touched_customers, pg_temp.changed_orders,
         pg_temp.changed_refunds, pg_temp.changed_customers, pg_temp.identified, pg_temp.first_orders,
-        pg_temp.broken_records, pg_temp.open_hours;
+        pg_temp.broken_records, pg_temp.open_hours, pg_temp.parsed_sales, pg_temp.changed_sales;
     create temp table open_pages on commit drop as
-    select p.organization_id, p.data_source_id, p.id as page_id, p.stream, p.fetched_at,
+    select p.organization_id, p.data_source_id, p.id as page_id, p.source, p.stream, p.fetched_at, p.request,
            coalesce(p.window_start, p.fetched_at) as window_start, coalesce(p.window_end, p.fetched_at) as window_end,
-           s.time_zone, s.currency, p.raw_data
+           coalesce(p.time_zone, s.time_zone) as time_zone, coalesce(p.currency, s.currency) as currency, p.raw_data
     from public.raw_data_backup p
     join public.data_sources s on s.organization_id = p.organization_id and s.id = p.data_source_id
-    where p.organization_id = any (organization_ids) and p.source = 'woocommerce' and not p.processed
+    where p.organization_id = any (organization_ids) and p.source in ('woocommerce', 'shopify') and not p.processed
       -- A half-hour zone's hour begins up to an hour before the instants in it.
       and coalesce(p.window_start, p.fetched_at) < to_time + interval '1 hour'
       and coalesce(p.window_end, p.fetched_at) >= from_time;
     create temp table parsed_orders (
         organization_id uuid, data_source_id uuid, page_id uuid, fetched_at timestamptz, window_start timestamptz,
-        window_end timestamptz, order_id text, status text, currency text, customer_id text, email_hash bytea,
-        placed_at timestamptz, paid_at timestamptz, modified_at timestamptz, items_sold numeric, gross_sales numeric,
+        window_end timestamptz, channel_id smallint, is_counted boolean, order_id text, status text, currency text, customer_id text, email_hash bytea,
+        placed_at timestamptz, paid_at timestamptz, cancelled_at timestamptz, modified_at timestamptz, items_sold numeric, gross_sales numeric,
         discounts numeric, shipping numeric, taxes numeric, total numeric, content_md5 uuid, problem_field text,
         problem text, record jsonb, time_zone text) on commit drop;
+    create temp table parsed_sales (
+        organization_id uuid, data_source_id uuid, fetched_at timestamptz, time_zone text, sale_id text, order_id text,
+        agreement_id text, reason text, action text, line_type text, currency text, occurred_at timestamptz,
+        quantity numeric, total numeric, taxes numeric, discounts numeric) on commit drop;
     create temp table parsed_refunds (
         organization_id uuid, data_source_id uuid, page_id uuid, fetched_at timestamptz, window_start timestamptz,
         window_end timestamptz, refund_id text, order_id text, currency text, occurred_at timestamptz, amount numeric,
@@ -50,7 +56,9 @@ begin
         perform private.parse_woocommerce_orders();
         perform private.parse_woocommerce_refunds();
         perform private.parse_woocommerce_customers();
-        perform private.apply_woocommerce_orders();
+        perform private.parse_shopify_orders();
+        perform private.apply_orders();
+        perform private.apply_sales();
         perform private.apply_woocommerce_refunds();
         perform private.apply_woocommerce_customers();
         perform private.identify_guests();
@@ -64,7 +72,7 @@ begin
 
         update public.raw_data_backup p set processed = true
         from pg_temp.open_pages o
-        where p.organization_id = o.organization_id and p.source = 'woocommerce' and p.stream = o.stream
+        where p.organization_id = o.organization_id and p.source = o.source and p.stream = o.stream
           and p.fetched_at = o.fetched_at and p.id = o.page_id;
     else
         create temp table broken_records (organization_id uuid) on commit drop;
@@ -84,7 +92,7 @@ begin
          next_attempt_at)
     select h.organization_id, 'orders', h.bucket, case when h.reason is null then 'done' else 'failed' end,
            h.input_version, case when h.reason is null then h.input_version end, coalesce(e.entities, 0),
-           ingest_woocommerce.run_id, now(), h.reason,
+           ingest_orders.run_id, now(), h.reason,
            case when h.reason is not null then now() + interval '5 minutes' end
     from pg_temp.open_hours h
     left join (
@@ -95,6 +103,9 @@ begin
             union all
             select r.organization_id, r.bucket_at from public.refunds r
             where r.organization_id = any (organization_ids) and r.bucket_at >= from_time and r.bucket_at < to_time
+            union all
+            select s.organization_id, s.bucket_at from public.order_sales s
+            where s.organization_id = any (organization_ids) and s.bucket_at >= from_time and s.bucket_at < to_time
         ) k
         group by 1, 2
     ) e using (organization_id, bucket)
@@ -172,15 +183,16 @@ begin
     insert into public.quarantine
         (organization_id, source, stream, data_source_id, level, record_key, field, reason, window_start, window_end,
          record_modified_at, content, content_sha256, resolution, resolved_at)
-    select b.organization_id, 'woocommerce', b.stream, b.data_source_id, 'record', b.record_key, b.problem_field, b.problem,
+    select b.organization_id, s.source_type, b.stream, b.data_source_id, 'record', b.record_key, b.problem_field, b.problem,
            case when d.dated then b.occurred_at else b.window_start end,
            case when d.dated then b.occurred_at else b.window_end end,
            b.modified_at, case when not n.superseded then convert_to(b.record::text, 'UTF8') end,
            sha256(convert_to(b.record::text, 'UTF8')),
            case when n.superseded then 'superseded' end, case when n.superseded then now() end
     from pg_temp.broken_records b
+    join public.data_sources s on s.organization_id = b.organization_id and s.id = b.data_source_id
     cross join lateral (
-        select b.problem_field not in ('date_created_gmt', 'date_paid_gmt')
+        select b.problem_field not in ('date_created_gmt', 'date_paid_gmt', 'processedAt', 'agreements')
                and b.occurred_at between timestamptz '1990-01-01 00:00+00' and now() + interval '1 day' as dated
     ) d
     cross join lateral (

@@ -1,0 +1,317 @@
+"""One source brought up to date: its windows read one after the other, each page stored before the next is asked for."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from analytics_assets.sources.connector import Account, Connector, RawPage, Source
+from analytics_assets.sources.failures import (
+    AskForLess,
+    Bug,
+    PermissionDenied,
+    RetryLater,
+    SourceFailure,
+    WindowMoved,
+    WrongConfiguration,
+)
+from analytics_assets.sources.planning import Step, StreamState, plan_range, plan_sync
+from analytics_assets.sources.redactor import Redactor
+from analytics_assets.sources.writer import Entry, Outcome
+
+_log = logging.getLogger("analytics_assets.sources")
+_MOST_RESTARTS = 5
+_MOST_ERROR = 1000
+
+
+class Writer(Protocol):
+    """What a sync needs of ``writer.PageWriter``."""
+
+    async def store(self, entry: Entry) -> Outcome: ...
+    async def set_aside(self, entry: Entry, reason: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A source that this worker holds, and the log that it writes. Of private.claim_sources."""
+
+    organization_id: UUID
+    id: UUID
+    organization: str
+    source_type: str
+    source_name: str
+    connection_config: Mapping[str, Any] = field(repr=False)
+    time_zone: str
+    currency: str
+    sync_frequency_minutes: int
+    history_from: date | None
+    failures: int
+    is_reread: bool
+    sync_type: str
+    log_id: UUID
+    started_at: datetime
+    lease_owner: UUID
+
+    @property
+    def label(self) -> str:
+        """organization/source for logs."""
+        return f"{self.organization}/{self.source_name}"
+
+
+@dataclass
+class Tally:
+    """What a sync has done so far; the figures of its log."""
+
+    pages: int = 0
+    known_pages: int = 0
+    processed: int = 0
+    created: int = 0
+    updated: int = 0
+    failed: int = 0
+    restarts: int = 0
+    bytes: int = 0
+    flags: set[str] = field(default_factory=set)
+    streams: dict[str, int] = field(default_factory=dict)
+
+    def add(self, page: RawPage, outcome: Outcome) -> None:
+        """Counts a page that was stored, or known."""
+        self.pages += 1
+        self.known_pages += outcome.kind == "known"
+        self.processed += page.records
+        self.created += outcome.created
+        self.updated += outcome.updated
+        self.bytes += len(page.body)
+        self.flags.update(page.flags)
+        self.streams[page.stream] = self.streams.get(page.stream, 0) + page.records
+
+
+@dataclass
+class Result:
+    """How a sync ended. failure None: completed; is_partial: its time was up, it goes on at its next turn."""
+
+    claim: Claim
+    tally: Tally
+    failure: SourceFailure | None = None
+    is_partial: bool = False
+    is_lost: bool = False
+    reread_done: bool = False
+    reread_wanted: bool = False
+    account: Account | None = None
+    error: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """An element for private.finish_syncs."""
+        claim, tally = self.claim, self.tally
+        metadata = {
+            "pages": tally.pages,
+            "pages_known": tally.known_pages,
+            "bytes": tally.bytes,
+            "streams": tally.streams,
+            **({"flags": sorted(tally.flags)} if tally.flags else {}),
+            **({"restarts": tally.restarts} if tally.restarts else {}),
+            **({"partial": True} if self.is_partial else {}),
+            **({"failure_kind": self.failure.kind} if self.failure else {}),
+        }
+        return {
+            "organization_id": str(claim.organization_id),
+            "id": str(claim.id),
+            "lease_owner": str(claim.lease_owner),
+            "log_id": str(claim.log_id),
+            "started_at": claim.started_at.isoformat(),
+            "failure_kind": self.failure.kind if self.failure else None,
+            "error": self.error or None,
+            "retry_at": self.failure.retry_at.isoformat() if self.failure and self.failure.retry_at else None,
+            "is_partial": self.is_partial,
+            "reread_done": self.reread_done,
+            "reread_wanted": self.reread_wanted,
+            "processed": tally.processed,
+            "created": tally.created,
+            "updated": tally.updated,
+            "failed": tally.failed,
+            "metadata": metadata,
+            "time_zone": self.account.time_zone if self.account else None,
+            "currency": self.account.currency if self.account else None,
+            "account_name": self.account.name[:200] if self.account and self.account.name else None,
+            "jitter": random.random(),  # noqa: S311
+        }
+
+
+class _LeaseLost(Exception):
+    """Another worker holds the source by now."""
+
+
+class _TimeUp(Exception):
+    """The sync has had its share of time; how far it came is stored."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a backfill covers: instants, UTC, half-open."""
+
+    start: datetime
+    end: datetime
+
+
+class SourceSync:
+    """One sync of one source. Holds no page longer than it takes to store it."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        source: Source,
+        connector: Connector,
+        writer: Writer,
+        redactor: Redactor,
+        *,
+        states: list[StreamState],
+        clock: Callable[[], datetime],
+        slice_seconds: float,
+        wanted: Range | None = None,
+    ) -> None:
+        self.claim, self.source, self.connector, self.writer, self.redactor = claim, source, connector, writer, redactor
+        self.states, self.clock, self.wanted = states, clock, wanted
+        self.deadline = time.monotonic() + slice_seconds
+        self.tally = Tally()
+
+    async def run(self) -> Result:
+        """Reads what is due. Never raises for what the vendor or the tenant did: the result says it."""
+        result = Result(self.claim, self.tally)
+        try:
+            await self._run(result)
+        except SourceFailure as failure:
+            result.failure = failure
+        except _TimeUp:
+            result.is_partial = True
+        except _LeaseLost:
+            result.is_lost = True
+        except Exception as error:
+            # One source's trouble is never another's; where it happened stands in the log, without values.
+            _log.error("%s: %s", self.claim.label, _where(error))
+            result.failure = Bug(f"an error of ours: {_where(error)}")
+        if result.failure is not None:
+            result.error = self.redactor.text(" ".join(str(result.failure).split()))[:_MOST_ERROR]
+        return result
+
+    async def _run(self, result: Result) -> None:
+        account = await self._account()
+        result.account = account
+        time_zone = account.time_zone if account else self.claim.time_zone
+        moved = account is not None and account.time_zone != self.claim.time_zone and self.claim.sync_type != "full"
+        if moved:
+            self.tally.flags.add(f"time_zone_changed:{self.claim.time_zone}")
+        now = self.clock()
+        if self.wanted is not None:
+            steps = plan_range(
+                self.connector.policies, self.states, start=self.wanted.start, end=self.wanted.end, now=now, time_zone=time_zone
+            )
+        else:
+            steps = plan_sync(
+                self.connector.policies,
+                self.states,
+                now=now,
+                time_zone=time_zone,
+                history_from=self.claim.history_from or (now - timedelta(days=31)).date(),
+                # Hours of a report stand where the account's zone puts them: another zone, and all that is read is read anew.
+                is_reread=self.claim.is_reread or moved,
+            )
+        failures: list[SourceFailure] = []
+        refused: set[str] = set()
+        queue = deque(steps)
+        while queue:
+            step = queue.popleft()
+            if step.task.stream in refused:
+                continue
+            try:
+                await self._read(step, queue, result)
+            except (PermissionDenied, WrongConfiguration, Bug, AskForLess) as failure:
+                # Of one stream; the others may well be read.
+                failures.append(failure)
+                refused.add(step.task.stream)
+        if failures:
+            raise failures[0]
+        result.reread_done = self.claim.is_reread and self.wanted is None
+
+    async def _account(self) -> Account | None:
+        """Asked for before the first pages, and once a night: zones and currencies change rarely."""
+        if not (self.claim.sync_type == "full" or self.claim.is_reread):
+            return None
+        account = await self.connector.account()
+        self.connector.source = self.source = replace(self.source, time_zone=account.time_zone, currency=account.currency)
+        self.tally.flags.update(account.notes)
+        return account
+
+    async def _read(self, step: Step, queue: deque[Step], result: Result) -> None:
+        for _ in range(_MOST_RESTARTS):
+            try:
+                await self._read_window(step, result)
+                return
+            except WindowMoved:
+                # What is stored stays: records are versions, and a report counts only when it is whole.
+                self.tally.restarts += 1
+                step = replace(step, position=None, fetch_id=None)
+            except AskForLess:
+                halves = step.halves(self.source.time_zone)
+                if halves is None:
+                    raise
+                queue.extendleft(reversed(halves))
+                return
+        raise RetryLater(
+            f"{step.task.stream}: its records changed between pages {_MOST_RESTARTS} times; it is read again at the next sync"
+        )
+
+    async def _read_window(self, step: Step, result: Result) -> None:
+        fetch_id = step.fetch_id or uuid4()
+        async for page in self.connector.pages(step.task, step.position):
+            body, was_redacted = self.redactor.body(page.body)
+            if was_redacted:
+                self.tally.flags.add("secret_removed")
+                page = replace(page, body=body, sameness=None if page.sameness is None else self.redactor.body(page.sameness)[0])
+            entry = Entry(
+                self.claim.organization_id, self.claim.id, self.claim.lease_owner, self.claim.source_type, step, fetch_id, page
+            )
+            if page.broken:
+                reason = self.redactor.text(page.broken)
+                await self.writer.set_aside(entry, reason)
+                self.tally.failed += page.records
+                raise Bug(f"{step.task.stream}: {reason}; the page is in quarantine (`analytics quarantine list`)")
+            outcome = await self.writer.store(entry)
+            if outcome.kind == "lost":
+                raise _LeaseLost
+            if outcome.kind == "refused":
+                self.tally.failed += page.records
+                raise Bug(f"{step.task.stream}: {outcome.reason}; the page is in quarantine (`analytics quarantine list`)")
+            self.tally.add(page, outcome)
+            self._follow_account(page, result)
+            if page.position is not None and time.monotonic() > self.deadline:
+                raise _TimeUp
+
+    def _follow_account(self, page: RawPage, result: Result) -> None:
+        """A report says itself what zone and currency the account has now."""
+        if (page.time_zone, page.currency) != (self.source.time_zone, self.source.currency):
+            result.account = Account(page.time_zone, page.currency, result.account.name if result.account else "")
+            if page.time_zone != self.source.time_zone:
+                self.tally.flags.add(f"time_zone_changed:{self.source.time_zone}")
+                result.reread_wanted = not self.claim.is_reread
+            self.connector.source = self.source = replace(self.source, time_zone=page.time_zone, currency=page.currency)
+
+
+def _where(error: BaseException) -> str:
+    """Type and place of an unforeseen error; never its message, which may hold what a vendor sent."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "unknown place"
+    return f"{type(error).__name__} at {place}"
+
+
+def utc_now() -> datetime:
+    """The machine's time."""
+    return datetime.now(UTC)
+

@@ -1,0 +1,1 @@
+select * from public.ingest_orders(%(ids)s, %(start)s, %(end)s, %(run_id)s)
