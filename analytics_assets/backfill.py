@@ -134,9 +134,7 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return any(error is not None and "Interrupt" in (error.cls_name or "") for error in errors)
 
 
-def _execute(
-    instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport, ask_vendors: bool
-) -> None:
+def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport, ask_vendors: bool) -> None:
     """Runs one piece; where an asset yields no output because some of its partitions failed, what lies downstream of it
     runs on its own."""
     from analytics_assets.definitions import defs

@@ -21,7 +21,9 @@ def sandbox_command(
     days: Annotated[int, typer.Option(help="How many days ago their shops opened")] = 14,
     orders_per_day: Annotated[int, typer.Option(help="Orders of a shop on an ordinary day")] = 20,
     seed: Annotated[int, typer.Option(help="Another seed is another world")] = 7,
-    now: Annotated[str | None, typer.Option(help="Stand still at this moment, such as 2026-11-20T12:00; else time goes by")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="Stand still at this moment, such as 2026-11-20T12:00; else time goes by")
+    ] = None,
     faults: Annotated[str, typer.Option(help='JSON list of faults, such as [{"kind": "500", "share": 0.1}]')] = "[]",
     register: Annotated[
         bool, typer.Option("--register", help="Add its organisations and sources to the database; they are paused when it stops")
@@ -47,9 +49,7 @@ def sandbox_command(
     if not 1 <= organizations <= 100_000 or not 1 <= days <= 4000:
         fail("--organizations is 1 to 100000, --days 1 to 4000", 2)
     clock = Clock(at)
-    world = make_world(
-        organizations, (clock.now() - timedelta(days=days)).date(), seed=seed, orders_per_day=orders_per_day
-    )
+    world = make_world(organizations, (clock.now() - timedelta(days=days)).date(), seed=seed, orders_per_day=orders_per_day)
     state = Sandbox(world=world, clock=clock, faults=Faults())
     for fault in wanted:
         state.faults.add(fault)
@@ -60,7 +60,9 @@ def sandbox_command(
     signal.signal(signal.SIGTERM, stop)
     try:
         with running(state, port) as base:
-            out.print(f"sandbox: {base}, {organizations} organisations from {world.first_day} on (Ctrl-C stops it)", soft_wrap=True)
+            out.print(
+                f"sandbox: {base}, {organizations} organisations from {world.first_day} on (Ctrl-C stops it)", soft_wrap=True
+            )
             out.print("to use it from another terminal:")
             for name, value in vendor_environment(base).items():
                 out.print(f"  export {name}={value}", soft_wrap=True)

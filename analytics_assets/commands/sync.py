@@ -15,8 +15,12 @@ from analytics_assets.sources.planning import local_midnight
 from analytics_assets.sources.sync import Range, Result
 from analytics_assets.sql import query
 
-Organizations = Annotated[list[str] | None, typer.Option("--organization", help="Slug; may be given several times; all by default")]
-Types = Annotated[list[str] | None, typer.Option("--type", help="google_analytics, meta_ads, woocommerce, shopify; all by default")]
+Organizations = Annotated[
+    list[str] | None, typer.Option("--organization", help="Slug; may be given several times; all by default")
+]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", help="google_analytics, meta_ads, woocommerce, shopify; all by default")
+]
 
 
 def _chosen(slugs: list[str] | None, types: list[str] | None) -> list[dict[str, Any]]:
@@ -44,7 +48,9 @@ def _summary(report: SyncReport) -> None:
         raise typer.Exit(1)
 
 
-def _run(engine: Engine, ids: list[UUID] | None, *, forced: bool, wanted: Range | None = None, total: int | None = None) -> SyncReport:
+def _run(
+    engine: Engine, ids: list[UUID] | None, *, forced: bool, wanted: Range | None = None, total: int | None = None
+) -> SyncReport:
     with progress_bar() as progress:
         task = progress.add_task("sources", total=total)
 

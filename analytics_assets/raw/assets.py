@@ -84,12 +84,8 @@ def _read(
     failed: dict[UUID, str] = {}
     if wanted:
         context.log.info("asking %s about %s sources, %s to %s UTC", source_type, len(wanted), start, end)
-        report = asyncio.run(
-            Engine().run(source_ids=[row["id"] for row in wanted], forced=True, wanted=Range(start, end))
-        )
-        context.log.info(
-            "%s pages of %s syncs in %.1f s: %s", report.pages, report.syncs, report.seconds, dict(report.outcomes)
-        )
+        report = asyncio.run(Engine().run(source_ids=[row["id"] for row in wanted], forced=True, wanted=Range(start, end)))
+        context.log.info("%s pages of %s syncs in %.1f s: %s", report.pages, report.syncs, report.seconds, dict(report.outcomes))
         failed = dict(report.failed_organizations)
         for row in wanted:
             if row["id"] in report.left:
@@ -127,8 +123,6 @@ raw_google_analytics = _raw_asset(
     "google_analytics", "Google Analytics 4", "hourly, hourly_engagement, daily", "hourly and daily reports"
 )
 raw_meta_ads = _raw_asset("meta_ads", "Meta Ads", "hourly, daily", "hourly delivery and daily conversions and reach")
-raw_woocommerce = _raw_asset(
-    "woocommerce", "WooCommerce", "orders, refunds, customers, order_ids", "orders, refunds, customers"
-)
+raw_woocommerce = _raw_asset("woocommerce", "WooCommerce", "orders, refunds, customers, order_ids", "orders, refunds, customers")
 raw_shopify = _raw_asset("shopify", "Shopify", "orders, bulk_orders", "orders with their agreements and sales")
 RAW = [raw_google_analytics, raw_meta_ads, raw_woocommerce, raw_shopify]

@@ -92,7 +92,7 @@ def _hour(dice: Dice, budget: float, level: float) -> Values:
     return spend, impressions, clicks, links, outbound, views
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _settled(one: SandboxOrganization, day: date) -> _Settled:
     dice, level = Dice(f"{one.seed}:{one.slug}:ads:{day}"), _level(one)
     growth = min(3.0, max(0.5, 1 + 0.003 * (day - _GROWTH_BASE).days / 7))
@@ -130,7 +130,7 @@ def _visible_hours(hours: Sequence[tuple[LocalHour, bool, Values]], late: bool, 
         yield hour, _share(values, grown)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _visible(one: SandboxOrganization, day: date, late: bool, at: int) -> AdDay:
     settled = _settled(one, day)
     hours = tuple(_visible_hours(settled.hours, late, at))

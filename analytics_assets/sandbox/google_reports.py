@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -158,8 +157,8 @@ def read_report(body: Any, one: SandboxOrganization, now: datetime) -> Report:
 
 # --- The rows ----------------------------------------------------------------------------------------------
 
-# Dimension values, metric values, and the row as JSON.
-_Row = tuple[tuple[str, ...], tuple[Decimal, ...], str]
+# Dimension values, metric values to sort by, and the row as JSON with the exact ones.
+_Row = tuple[tuple[str, ...], tuple[float, ...], str]
 _Part = tuple[tuple[str, ...], Values]
 
 
@@ -191,10 +190,10 @@ def _rows(parts: list[_Part], dimensions: Sequence[str], metrics: Sequence[str],
         parts = [(key, added([values for _, values in group])) for key, group in groupby(parts, key=lambda part: part[0])]
     rows = []
     for key, values in parts:
-        found = tuple([value_of(metric, values, hour="dateHour" in dimensions) for metric in metrics])
+        found = [value_of(metric, values, hour="dateHour" in dimensions) for metric in metrics]
         names = ",".join([f'{{"value":{json.dumps(name)}}}' for name in key + extra])
         numbers = ",".join([f'{{"value":"{value}"}}' for value in found])
-        rows.append((key + extra, found, f'{{"dimensionValues":[{names}],"metricValues":[{numbers}]}}'))
+        rows.append((key + extra, tuple(map(float, found)), f'{{"dimensionValues":[{names}],"metricValues":[{numbers}]}}'))
     return rows
 
 

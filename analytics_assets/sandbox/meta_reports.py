@@ -176,9 +176,8 @@ def _row(one: SandboxOrganization, request: Insights, days: Sequence[AdDay], hou
         if count
     ]
     if hour is None:
-        reach = sum(day.reach for day in days)
-        # Over several days the same people are met again.
-        reach = reach if len(days) == 1 else -(-reach * 60 // 100)
+        # Over several days the same people are met again: of the days' sum 40 per cent remain, and of one day all.
+        reach = max(*(day.reach for day in days), sum(day.reach for day in days) * (40 * len(days) + 60) // (100 * len(days)), 1)
         row["reach"], row["frequency"] = str(reach), f"{Decimal(impressions) / reach:.6f}"
         counts = [sum(column) for column in zip(*(day.conversions for day in days), strict=True)]
         by_click, by_view = days[0].by_click_in_a_day, days[0].by_view

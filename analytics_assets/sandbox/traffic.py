@@ -82,7 +82,7 @@ def _values(dice: Dice, mean: float, price: float) -> Values:
             revenue, seconds)  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _settled(one: SandboxOrganization, day: date) -> tuple[tuple[LocalHour, bool, Values], ...]:
     """The hours of a day in the end: (hour, whether it was robots, values); hours without a visit are left out."""
     dice = Dice(f"{one.seed}:{one.slug}:traffic:{day}")
@@ -102,7 +102,7 @@ def _at_age(values: Values, seconds: int) -> Values:
     return tuple(-(-value * share // 1000) for value in values)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _visible(one: SandboxOrganization, day: date, late: bool, quarter: int) -> tuple[tuple[LocalHour, Values], ...]:
     hours = []
     for hour, robots, values in _settled(one, day):

@@ -139,8 +139,8 @@ def make_world(count: int, first_day: date, *, seed: int = 7, orders_per_day: in
             SandboxOrganization(
                 number, f"sandbox-{number:04}", f"Sandbox {number}", zone, currency, seed * 100_003 + number,
                 orders_per_day, Decimal(level), Decimal(tax),
-            )  # fmt: skip
-        )
+            )
+        )  # fmt: skip
     return World(tuple(organizations), first_day, late)
 
 

@@ -39,6 +39,8 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 _NAT64 = ip_network("64:ff9b::/96")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# Seconds that a look-up for the sake of a message may take.
+_LOOK_UP = 5.0
 _PORTS = {"https": 443, "http": 80}
 _EXPECTED = "expected the store's public address, such as https://shop.example or https://shop.example/store"
 
@@ -108,6 +110,10 @@ def _shown(url: str) -> str:
     head, tail = (rest[: cut.start()], rest[cut.start() :]) if cut else (rest, "")
     # A password may hold a question mark, a query an @.
     head = "..." if "@" in tail else head.rpartition("@")[2]
+    authority, slash, path = head.partition("/")
+    if not re.fullmatch(r"(\[[^\[\]]*\]|[^:]*)(:\d{0,5})?", authority, re.ASCII):
+        # What stands where a port belongs may be a key.
+        head = f"{authority.partition(':')[0]}:...{slash}{path}"
     text = f"{scheme[:10]}{found}{head}"
     return repr(text if len(text) <= 200 else text[:200] + "...")
 
@@ -278,10 +284,11 @@ async def redirect_failure(
         advice = "see that the vendor's address in the deployment's settings is the one that answers itself"
         return WrongConfiguration(f"{subject} redirects (HTTP {status}) to {where}; {advice}", status=status)
     try:
-        await resolve_public(name, port, allowed_hosts)
+        async with asyncio.timeout(_LOOK_UP):
+            await resolve_public(name, port, allowed_hosts)
     except WrongConfiguration:
         verdict = "which is not allowed: it is no address of the public internet. Have the store answer at its own address"
-    except RetryLater:
+    except (RetryLater, TimeoutError):
         verdict = "a name that is not known. Have the store answer at its own address"
     else:
         verdict = f"which is allowed; if that is the store, set store_url to {where}"

@@ -181,7 +181,11 @@ class Engine:
                 if is_open and free >= max(1, self.places // 8) and time.monotonic() >= look_at:
                     struggling = sum(1 for claim in running.values() if claim.failures > 0)
                     claims = await self._claim(
-                        free, free if forced else max(0, min(free, self.struggling_places - struggling)), remaining, forced, wanted
+                        free,
+                        free if forced else max(0, min(free, self.struggling_places - struggling)),
+                        remaining,
+                        forced,
+                        wanted,
                     )
                     busy = {claim.id for claim in running.values()}
                     states = await self._states([claim for claim in claims if claim.id not in busy])
@@ -205,7 +209,9 @@ class Engine:
             if running:
                 await asyncio.gather(*running, return_exceptions=True)
 
-    async def _sync(self, claim: Claim, states: list[StreamState], http: Http, writer: PageWriter, wanted: Range | None) -> Result:
+    async def _sync(
+        self, claim: Claim, states: list[StreamState], http: Http, writer: PageWriter, wanted: Range | None
+    ) -> Result:
         try:
             source = self._open(claim)
             connector = CONNECTORS[claim.source_type](source, http, self.vendors, page_size=self.page_size)
@@ -244,9 +250,7 @@ class Engine:
         async def save(change: Callable[[Mapping[str, Any]], Awaitable[JSON | None]]) -> Mapping[str, Any]:
             return await self._save_secrets(claim, change)
 
-        return Source(
-            claim.organization_id, claim.id, claim.source_type, config, claim.time_zone, claim.currency, secrets, save
-        )
+        return Source(claim.organization_id, claim.id, claim.source_type, config, claim.time_zone, claim.currency, secrets, save)
 
     async def _save_secrets(
         self, claim: Claim, change: Callable[[Mapping[str, Any]], Awaitable[JSON | None]]

@@ -89,7 +89,7 @@ class GoogleAnalytics(Connector):
     def __init__(self, source: Source, http: Http, vendors: Vendors, *, page_size: int | None = None) -> None:
         super().__init__(source, http, vendors, page_size=page_size)
         self._tokens = Tokens(source, http, vendors)
-        self._property = str(source.settings["property_id"])
+        self._property = str(source.settings["property_id"]).removeprefix("properties/")
         self._url = f"{vendors.google_url}/{_API}/properties/{self._property}:runReport"
         self._host = urlsplit(vendors.google_url).netloc
 

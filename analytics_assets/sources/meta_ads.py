@@ -94,7 +94,7 @@ class MetaAds(Connector):
 
     def __init__(self, source: Source, http: Http, vendors: Vendors, *, page_size: int | None = None) -> None:
         super().__init__(source, http, vendors, page_size=page_size)
-        self._id = str(source.settings["account_id"])
+        self._id = str(source.settings["account_id"]).removeprefix("act_")
         self._name = f"act_{self._id}"
         self._host = urlsplit(vendors.meta_url).netloc
         self._token = str(source.secrets.get("access_token", ""))
@@ -139,13 +139,11 @@ class MetaAds(Connector):
 
         Raises Throttled between pages where hardly any calls are left, and WindowMoved where rows come twice.
         """
-        zone = known_zone(self.source.time_zone)
         if task.stream not in _FIELDS:
             raise Bug(f"meta_ads has no stream {task.stream}")
-        if zone is None:
-            raise Bug(f"time_zone: {self.source.time_zone!r} of the source is not known")
-        days = LocalDays.touched(task.start, task.end, zone)
         account = self._account or await self.account()
+        zone = ZoneInfo(account.time_zone)
+        days = LocalDays.touched(task.start, task.end, zone)
         start = _Place(time_zone=account.time_zone, currency=account.currency)
         place: _Place | None = _Place(**position) if position else None
         if place is None:
@@ -154,7 +152,7 @@ class MetaAds(Connector):
         elif (place.time_zone, place.currency) != (start.time_zone, start.currency):
             raise WindowMoved
         is_resumed, seen = position is not None, set[str]()
-        window = days.window(ZoneInfo(account.time_zone))
+        window = days.window(zone)
         while place is not None:
             response, value = await self._read_page(task, days, place, is_resumed)
             is_resumed = False

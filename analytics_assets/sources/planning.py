@@ -122,7 +122,8 @@ def _report_steps(
             first = min(first, state.covered_to.astimezone(zone).date())
     purpose: Purpose = "reread" if reread else "incremental"
     return [
-        Step(Task(policy.stream, start, end, purpose), policy) for start, end in _day_windows(first, tomorrow, zone, policy.widest)
+        Step(Task(policy.stream, start, end, purpose), policy)
+        for start, end in _day_windows(first, tomorrow, zone, policy.widest)
     ]
 
 

@@ -77,11 +77,12 @@ class ShopClient:
         base = vendors.shopify_url.replace("{shop}", self.shop)
         self._url = f"{base}/admin/api/{vendors.shopify_version}/graphql.json"
         self._tokens = Tokens(source, http, vendors, self.shop, base)
-        self._ready = 0.0
+        self._points: tuple[float, float, float] | None = None
+        self._prices: dict[str, float] = {}
 
     async def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> GraphQL:
-        """Sends a query. Waits first until there are points for another one like the last. Raises SourceFailure."""
-        pause = self._ready - time.monotonic()
+        """Sends a query. Waits first until there are points for it, as far as is known. Raises SourceFailure."""
+        pause = self._pause(document)
         if 0 < pause <= _LONGEST_PAUSE:
             await asyncio.sleep(pause)
         token = await self._tokens.current()
@@ -90,6 +91,19 @@ class ShopClient:
         except _TokenRefused:
             fresh = await self._tokens.replace(token)
         return await self._ask(document, variables, fresh)
+
+    def _pause(self, document: str) -> float:
+        """Seconds until a query can be paid for, by what it cost last and by the points that were left after the last one."""
+        if self._points is None:
+            return 0.0
+        available, rate, at = self._points
+        return at + (self._prices.get(document, 0.0) - available) / rate - time.monotonic()
+
+    def _keep_books(self, document: str, body: Any) -> None:
+        requested, available, rate = _cost(body)
+        if requested is not None:
+            self._prices[document] = requested
+        self._points = None if available is None or not rate else (available, rate, time.monotonic())
 
     async def _ask(self, document: str, variables: Mapping[str, Any] | None, token: str) -> GraphQL:
         call = Call(
@@ -114,7 +128,7 @@ class ShopClient:
             return failure
 
         response = await self.http.send(call, classify)
-        self._ready = time.monotonic() + (_wait(body) or 0.0)
+        self._keep_books(document, body)
         asked = self.vendors.shopify_version
         got = response.headers.get("x-shopify-api-version") or asked
         # A version that has run out is answered by the oldest one that has not, without an error.

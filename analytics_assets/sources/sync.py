@@ -314,4 +314,3 @@ def _where(error: BaseException) -> str:
 def utc_now() -> datetime:
     """The machine's time."""
     return datetime.now(UTC)
-

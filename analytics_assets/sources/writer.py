@@ -195,9 +195,7 @@ class PageWriter:
                     await copy.write_row(_row(slot, entry))
             await cursor.execute("select * from private.store_source_pages()")
             rows = {row["slot"]: row for row in await cursor.fetchall()}
-        return [
-            Outcome(rows[slot]["outcome"], rows[slot]["created"], rows[slot]["updated"]) for slot, _ in enumerate(entries)
-        ]
+        return [Outcome(rows[slot]["outcome"], rows[slot]["created"], rows[slot]["updated"]) for slot, _ in enumerate(entries)]
 
     async def _set_aside(self, entry: Entry, reason: str) -> None:
         connection = self._connection

@@ -230,7 +230,9 @@ def test_lineage_goes_from_organizations_to_daily_aggregates(server: Server, pag
         spans[name] = box["x"], box["x"] + box["width"]
     answer = server.ui.ask("{ assetNodes { assetKey { path } dependencyKeys { path } } }")
     depends = [
-        (dependency["path"][-1], node["assetKey"]["path"][-1]) for node in answer["assetNodes"] for dependency in node["dependencyKeys"]
+        (dependency["path"][-1], node["assetKey"]["path"][-1])
+        for node in answer["assetNodes"]
+        for dependency in node["dependencyKeys"]
     ]
     assert all(spans[upstream][1] < spans[asset][0] for upstream, asset in depends)
     # An edge begins at the right side of a box and ends at the left side of another; boxes of a column share both.

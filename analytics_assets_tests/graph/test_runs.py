@@ -48,8 +48,10 @@ def test_one_run_computes_all_organisations_and_hours(
         ("orders", "organizations_computed"),
         ("orders", "raw_pages_processed"),
         ("orders", "amounts_add_up"),
+        ("orders", "sales_add_up"),
         ("hourly_aggregates", "organizations_computed"),
         ("hourly_aggregates", "equals_recount_from_raw"),
+        ("hourly_aggregates", "reports_equal_newest_answer"),
         ("hourly_aggregates", "no_gap_in_processed_hours"),
         ("hourly_aggregates", "known_organizations_only"),
     }

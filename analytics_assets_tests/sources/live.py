@@ -97,7 +97,8 @@ class Live:
             "daily": "select to_jsonb(t) - '{updated_at}'::text[] as row from public.daily_facts t",
         }
         return {
-            name: sorted(str(sorted(row["row"].items())) for row in self.rows(statement)) for name, statement in statements.items()
+            name: sorted(str(sorted(row["row"].items())) for row in self.rows(statement))
+            for name, statement in statements.items()
         }
 
 

@@ -1,13 +1,22 @@
-"""A small HTTP server on the loopback address whose answers are written byte by byte, so that they may also be wrong."""
+"""A small HTTP server on the loopback address whose answers are written byte by byte, so that they may also be wrong.
+
+And what tests of the HTTP layer share: calls of that server, names that resolve as a test wants them to.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+import pytest
+
+from analytics_assets.sources.failures import RetryLater, SourceFailure, Throttled
+from analytics_assets.sources.http import Call, Http, Response
 
 
 @dataclass(frozen=True)
@@ -103,3 +112,49 @@ def then_closed(content: bytes) -> Script:
         writer.close()
 
     return script
+
+
+def classify(response: Response) -> SourceFailure | None:
+    if response.status == 429:
+        return Throttled("too many", status=429)
+    return RetryLater("server error", status=response.status) if response.status >= 500 else None
+
+
+def call(server: Loopback, **more: Any) -> Call:
+    return Call(**{"method": "GET", "url": server.url, "account": "a:1", "host": server.host, **more})
+
+
+def against(server: Loopback, work: Callable[[Http], Awaitable[None]], **options: Any) -> None:
+    """Runs the work with the server up."""
+
+    async def main() -> None:
+        async with server, Http(**options) as http:
+            await work(http)
+
+    asyncio.run(main())
+
+
+def resolve_as(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, list[list[str]]]) -> list[str]:
+    """Sets what the loop's getaddrinfo answers by name: one list of addresses after the other; an empty one: not known.
+
+    Gives the list to which the names are added that are asked for. What is not in ``answers`` has to be an address.
+    """
+    real = asyncio.BaseEventLoop.getaddrinfo
+    asked: list[str] = []
+
+    async def fake(self: asyncio.BaseEventLoop, host: Any, port: Any, **options: Any) -> Any:
+        if host not in answers:
+            return await real(self, host, port, flags=socket.AI_NUMERICHOST, **options)
+        asked.append(host)
+        addresses = answers[host][min(asked.count(host), len(answers[host])) - 1]
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (one, port, 0, 0))
+            if ":" in one
+            else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
+            for one in addresses
+        ]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", fake)
+    return asked

@@ -1,37 +1,18 @@
-"""The HTTP layer against servers on the loopback address: tries, waits, limits, redirects."""
+"""The HTTP layer against servers on the loopback address: tries, waits, broken answers, redirects."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
 
-from analytics_assets.sources.failures import AskForLess, Bug, RetryLater, SourceFailure, Throttled, WrongConfiguration
-from analytics_assets.sources.http import Call, Http, Response, retry_after
-from analytics_assets_tests.sources.loopback import Asked, Loopback, after, answer, then_closed
-
-
-def classify(response: Response) -> SourceFailure | None:
-    if response.status == 429:
-        return Throttled("too many", status=429)
-    return RetryLater("server error", status=response.status) if response.status >= 500 else None
-
-
-def call(server: Loopback, **more: Any) -> Call:
-    return Call(**{"method": "GET", "url": server.url, "account": "a:1", "host": server.host, **more})
-
-
-def against(server: Loopback, work: Callable[[Http], Awaitable[None]], **options: Any) -> None:
-    """Runs the work with the server up."""
-
-    async def main() -> None:
-        async with server, Http(**options) as http:
-            await work(http)
-
-    asyncio.run(main())
+from analytics_assets.sources import http
+from analytics_assets.sources.failures import Bug, RetryLater, SourceFailure, Throttled, WrongConfiguration
+from analytics_assets.sources.http import Call, Http, Response
+from analytics_assets_tests.sources.loopback import Asked, Loopback, after, against, answer, call, classify, then_closed
 
 
 def failure_of(
@@ -111,19 +92,19 @@ def test_outside_of_its_context_nothing_is_sent() -> None:
 
 
 def test_a_passing_trouble_is_tried_again() -> None:
-    server = Loopback([answer(500), answer(503), then_closed(b""), answer(200, [1])])
+    server = Loopback([answer(500), then_closed(b""), answer(200, [1])])
 
     async def work(http: Http) -> None:
         assert (await http.send(call(server), classify)).json() == [1]
 
     against(server, work)
-    assert len(server.asked) == 4
+    assert len(server.asked) == 3
 
 
 def test_the_last_failure_is_raised_after_all_tries() -> None:
     server = Loopback([answer(500)])
-    failure, _ = failure_of(server, attempts=3)
-    assert (type(failure), failure.status, failure.retry_at, len(server.asked)) == (RetryLater, 500, None, 3)
+    failure, _ = failure_of(server, attempts=2)
+    assert (type(failure), failure.status, failure.retry_at, len(server.asked)) == (RetryLater, 500, None, 2)
     single = Loopback([answer(500)])
     failure_of(single, attempts=1)
     assert len(single.asked) == 1
@@ -133,14 +114,14 @@ def test_other_failures_are_raised_at_once() -> None:
     server = Loopback([answer(418)])
     failure, seconds = failure_of(server, classify=lambda _: Bug("no teapot"))
     assert isinstance(failure, Bug)
-    assert (len(server.asked), seconds < 1) == (1, True)
+    assert (len(server.asked), seconds < 4) == (1, True)
 
 
 def test_waits_stay_within_the_patience() -> None:
     server = Loopback([answer(500)])
     _, seconds = failure_of(server, {"patience": 0.5}, attempts=50)
     assert 2 <= len(server.asked) <= 3
-    assert seconds < 1
+    assert seconds < 4
     hasty = Loopback([answer(500)])
     failure_of(hasty, {"patience": 0})
     assert len(hasty.asked) == 1
@@ -149,7 +130,10 @@ def test_waits_stay_within_the_patience() -> None:
 def _dated(seconds: int) -> dict[str, str]:
     # A server whose clock is a year behind: what counts is the time between its two dates.
     now = datetime.now(UTC) - timedelta(days=365)
-    return {"Date": format_datetime(now, usegmt=True), "Retry-After": format_datetime(now + timedelta(seconds=seconds), usegmt=True)}
+    return {
+        "Date": format_datetime(now, usegmt=True),
+        "Retry-After": format_datetime(now + timedelta(seconds=seconds), usegmt=True),
+    }
 
 
 @pytest.mark.parametrize("headers", [{"Retry-After": "1"}, _dated(1)], ids=["seconds", "date"])
@@ -161,14 +145,14 @@ def test_retry_after_is_obeyed(headers: dict[str, str]) -> None:
         assert (await http.send(call(server), classify)).json() == [1]
 
     against(server, work)
-    assert 1 <= time.monotonic() - begun < 2.5
+    assert 1 <= time.monotonic() - begun < 4
 
 
 @pytest.mark.parametrize("headers", [{"Retry-After": "60"}, _dated(60)], ids=["seconds", "date"])
 def test_what_takes_longer_than_the_patience_is_the_callers(headers: dict[str, str]) -> None:
     server = Loopback([answer(429, b"", headers)])
     failure, seconds = failure_of(server)
-    assert (type(failure), len(server.asked), seconds < 1) == (Throttled, 1, True)
+    assert (type(failure), len(server.asked), seconds < 4) == (Throttled, 1, True)
     assert failure.retry_at is not None
     assert timedelta(seconds=55) < failure.retry_at - datetime.now(UTC) <= timedelta(seconds=60)
 
@@ -180,34 +164,12 @@ def test_the_vendors_own_word_comes_before_the_header() -> None:
     assert failure.retry_at == until
 
 
-def test_waiting_holds_no_slot() -> None:
-    server = Loopback([answer(429, b"", {"Retry-After": "1"}), answer(200, ["second"]), answer(200, ["first"])])
-
-    async def work(http: Http) -> None:
-        first = asyncio.create_task(http.send(call(server), classify))
-        while not server.asked:
-            await asyncio.sleep(0.01)
-        second = await http.send(call(server), classify)
-        assert (second.json(), first.done()) == (["second"], False)
-        assert (await first).json() == ["first"]
-
-    against(server, work, account_limit=1, host_limit=1)
-
-
 # --- Time-outs and broken answers ------------------------------------------------------------------------------------
-
-
-async def _drip(_: Asked, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(b"x")
-        await asyncio.sleep(0.02)
 
 
 TRUNCATED = b'HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{"a": '
 BROKEN = {
     "silence": (after(5, answer()), "no answer within 0.1 s"),
-    "drops": (_drip, "no complete answer within 1 s"),
     "no answer": (then_closed(b""), "breaks off"),
     "within the body": (then_closed(TRUNCATED), "breaks off"),
     "within a chunk": (then_closed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"), "breaks off"),
@@ -222,6 +184,21 @@ def test_broken_exchanges_are_passing_troubles(script: Any, said: str) -> None:
     assert isinstance(failure, RetryLater)
     assert server.host in str(failure)
     assert said in str(failure)
+
+
+async def _drip(_: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"x")
+        await asyncio.sleep(0.02)
+
+
+def test_an_answer_that_comes_in_drops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_WHOLE", 2)
+    failure, seconds = failure_of(Loopback([_drip]), {"timeout": 0.4}, attempts=1)
+    assert isinstance(failure, RetryLater)
+    assert "no complete answer within 0.8 s" in str(failure)
+    assert seconds < 4
 
 
 def test_a_host_without_a_server_is_a_passing_trouble() -> None:
@@ -295,56 +272,3 @@ def test_a_stores_redirect_is_explained(location: str, said: str) -> None:
     asyncio.run(main())
     assert server.host in str(raised[0])
     assert len(server.asked) == 1
-
-
-# --- Limits ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("account_limit", "host_limit", "accounts", "most"), [(3, 40, 1, 3), (3, 40, 2, 6), (4, 5, 6, 5), (1, 1, 3, 1)]
-)
-def test_calls_at_once_are_bounded(account_limit: int, host_limit: int, accounts: int, most: int) -> None:
-    server = Loopback([after(0.02, answer())])
-
-    async def work(http: Http) -> None:
-        calls = [call(server, account=f"a:{number % accounts}") for number in range(24)]
-        await asyncio.gather(*(http.send(one, classify) for one in calls))
-        assert (len(http._limits.accounts), len(http._limits.hosts)) == (0, 0)
-
-    against(server, work, account_limit=account_limit, host_limit=host_limit)
-    assert (server.most_under_way, len(server.asked)) == (most, 24)
-
-
-def test_cancelled_calls_give_back_what_they_hold() -> None:
-    server = Loopback([after(0.2, answer())])
-
-    async def work(http: Http) -> None:
-        tasks = [asyncio.create_task(http.send(call(server), classify)) for _ in range(10)]
-        await asyncio.sleep(0.05)
-        for task in tasks[::2]:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [isinstance(result, asyncio.CancelledError) for result in results] == [True, False] * 5
-        assert (len(http._limits.accounts), len(http._limits.hosts)) == (0, 0)
-
-    against(server, work, account_limit=2)
-    assert server.most_under_way <= 4
-
-
-def test_a_failure_gives_back_its_slots() -> None:
-    server = Loopback([answer(500)])
-
-    async def work(http: Http) -> None:
-        for number in range(5):
-            with pytest.raises(RetryLater):
-                await http.send(call(server, account=f"a:{number}", attempts=1), classify)
-            with pytest.raises(AskForLess):
-                await http.send(call(server, account=f"a:{number}", max_bytes=1), classify)
-        assert (len(http._limits.accounts), len(http._limits.hosts)) == (0, 0)
-
-    against(server, work, account_limit=1, host_limit=1)
-
-
-def test_retry_after_without_a_clock_of_the_server() -> None:
-    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
-    assert retry_after({"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT"}, now) == now + timedelta(seconds=30)

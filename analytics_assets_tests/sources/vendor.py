@@ -5,10 +5,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from analytics_assets.sources.connector import Connector, RawPage, Source, Task
+from analytics_assets.sources.connector import Connector, RawPage, Source
 from analytics_assets.sources.http import Http
 from analytics_assets.sources.vendors import Vendors
+
+
+Work = Callable[[Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,40 @@ def nothing(_: Asked) -> Response:
 
 @dataclass
 class Vendor:
-    """A server that answers as it is told. wait: seconds before the answer to a request."""
+    """A server that answers as it is told, and clients for it. wait: seconds before the answer to a request."""
 
     host: str
     answer: Callable[[Asked], Response] = nothing
     wait: Callable[[Asked], float] = lambda _: 0.0
     asked: list[Asked] = field(default_factory=list)
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    clients: dict[str, Http] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         return f"http://{self.host}"
 
     def reset(self) -> None:
+        """As at the start."""
         self.answer, self.wait, self.asked = nothing, lambda _: 0.0, []
+
+    def with_connector(
+        self, of: type[Connector], one: Source, vendors: Vendors, work: Work, *, page_size: int | None = None, **options: Any
+    ) -> Any:
+        """The result of the work with a connector. Nothing is tried twice unless ``patience`` says so."""
+        options = {"patience": 0.0, "allowed_hosts": vendors.store_hosts, **options}
+
+        async def main() -> Any:
+            # Opened once for all tests: each reads the certificates of the machine anew.
+            http = self.clients.get(str(options)) or await Http(**options).__aenter__()
+            self.clients[str(options)] = http
+            return await work(of(one, http, vendors, page_size=page_size))
+
+        return self.runner.run(main())
+
+    async def _close(self) -> None:
+        for http in self.clients.values():
+            await http.__aexit__(None, None, None)
 
     async def _endpoint(self, request: Request) -> Response:
         asked = Asked(
@@ -83,6 +106,8 @@ def serving() -> Iterator[Vendor]:
     try:
         yield vendor
     finally:
+        vendor.runner.run(vendor._close())
+        vendor.runner.close()
         server.should_exit = True
         thread.join(10)
         listener.close()
@@ -90,20 +115,20 @@ def serving() -> Iterator[Vendor]:
 
 def reply(value: Any, status: int = 200, **headers: str) -> Response:
     """JSON."""
-    return Response(json.dumps(value), status, {name.replace("_", "-"): text for name, text in headers.items()}, "application/json")
+    return Response(
+        json.dumps(value), status, {name.replace("_", "-"): text for name, text in headers.items()}, "application/json"
+    )
 
 
 def source(kind: str, settings: dict[str, Any], secrets: dict[str, Any], **more: Any) -> Source:
     return Source(UUID(int=1), UUID(int=2), kind, settings, "Europe/Berlin", "EUR", secrets, **more)
 
 
-def with_connector[T](
-    of: type[Connector], one: Source, vendors: Vendors, work: Callable[[Any], Any], *, page_size: int | None = None, **options: Any
-) -> Any:
-    """The result of the work with a connector. Nothing is tried twice unless ``patience`` says so."""
+def with_connector(of: type[Connector], one: Source, vendors: Vendors, work: Work, *, page_size: int | None = None) -> Any:
+    """The result of the work with a connector of its own, which waits as long as a vendor asks for."""
 
     async def main() -> Any:
-        async with Http(**{"patience": 0.0, "allowed_hosts": vendors.store_hosts, **options}) as http:
+        async with Http(patience=10.0, allowed_hosts=vendors.store_hosts) as http:
             return await work(of(one, http, vendors, page_size=page_size))
 
     return asyncio.run(main())
@@ -117,7 +142,3 @@ async def gathered(pages: AsyncIterator[RawPage], most: int | None = None) -> li
         if len(found) == most:
             break
     return found
-
-
-def task(stream: str, start: datetime, end: datetime, purpose: Any = "incremental") -> Task:
-    return Task(stream, start, end, purpose)

@@ -24,7 +24,8 @@ alter table public.data_sources
         (connection_config - '$secrets')::text !~* '"(access_token|refresh_token|id_token|token|client_secret|app_secret|consumer_key|consumer_secret|service_account|private_key|api_key|apikey|password|passwd|secret|secrets|authorization|credentials)": '
         and (connection_config - '$secrets')::text !~ '(EAA[A-Za-z0-9]{20}|shp[a-z]{2,3}_[0-9A-Za-z]{16}|(ck|cs)_[0-9a-f]{32}|-----BEGIN|ya29\.[0-9A-Za-z_-]{16}|1//[0-9A-Za-z_-]{16}|GOCSPX-)'
         and (not connection_config ? '$secrets'
-             or connection_config #>> '{$secrets,$enc}' is not null
+             or coalesce(connection_config #>> '{$secrets,$enc}', '') = 'v1'
+                and coalesce(connection_config #>> '{$secrets,ct}', '') like 'gAAAA%'
                 and (connection_config -> '$secrets') - '{$enc,kid,ct}'::text[] = '{}'));
 create index data_sources_due_idx on public.data_sources (next_sync_at) where is_active and is_connected;
 comment on column public.data_sources.is_connected is 'Has credentials, and is synced live; pages of others come from files.';

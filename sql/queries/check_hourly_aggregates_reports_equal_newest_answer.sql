@@ -75,8 +75,8 @@ join tenants t on t.id = j.organization_id
 join public.partition_ledger l
     on l.organization_id = j.organization_id and l.asset = 'hourly_aggregates' and l.status = 'done'
    and l.bucket = date_trunc('hour', j.bucket_at)
-left join recount r using (organization_id, source, bucket_at)
-left join published p using (organization_id, source, bucket_at)
+left join recount r on r.organization_id = j.organization_id and r.source = j.source and r.bucket_at = j.bucket_at
+left join published p on p.organization_id = j.organization_id and p.source = j.source and p.bucket_at = j.bucket_at
 where r.value is distinct from p.value
 order by 2, 1
 limit %(most)s
