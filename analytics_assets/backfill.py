@@ -74,10 +74,13 @@ def _pieces(
     return pieces
 
 
-def plan(organizations: Sequence[Organization], first: date, end: date, assets: Sequence[str]) -> list[Piece]:
+def plan(
+    organizations: Sequence[Organization], first: date, end: date, assets: Sequence[str], *, together: bool = False
+) -> list[Piece]:
     """The runs that compute the local days [first, end) of organisations: hours first, then days.
 
-    Organisations whose days touch the same hours share a run. Hours that have not ended yet are left out.
+    Organisations whose days touch the same hours share a run; ``together``: all of them share runs over the hours that any
+    of them needs. Hours that have not ended yet are left out.
     Raises BackfillError.
     """
     unknown = sorted(set(assets) - set(HOUR_ASSETS) - set(DAY_ASSETS))
@@ -96,6 +99,9 @@ def plan(organizations: Sequence[Organization], first: date, end: date, assets: 
         for organization in organizations:
             start, stop = local_range(first, end, organization.time_zone)
             by_range.setdefault((start, min(stop, this_hour)), []).append(organization)
+        if together and by_range:
+            whole = min(start for start, _ in by_range), max(stop for _, stop in by_range)
+            by_range = {whole: list(organizations)}
         for (start, stop), members in sorted(by_range.items(), key=lambda item: item[0]):
             pieces += _pieces(hour_assets, members, start, stop, _HOURS_A_RUN)
     day_assets = tuple(name for name in DAY_ASSETS if name in assets)

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -90,7 +91,7 @@ def _tenants_of_folder(folder: Path, time_zone: str, currency: str | None) -> li
     return tenants
 
 
-def _is_done(organizations: list[registry.Organization], first: date, end: date) -> bool:
+def _is_done(organizations: Sequence[registry.Organization], first: date, end: date) -> bool:
     """Whether the ledger has every partition of the range done."""
     this_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     with connect() as connection:
@@ -176,12 +177,11 @@ def _demo(data: Path | None, time_zone: str, currency: str | None, stack: ExitSt
         from analytics_assets.commands.demo_live import live_demo
 
         live = stack.enter_context(live_demo())
-    if live is not None:
-        spans |= {one.slug: live.span for one in live.organizations}
-    everybody = organizations + list(live.organizations if live else ())
     first, end = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
     try:
-        pieces = plan(everybody, first, end, [*HOUR_ASSETS, *DAY_ASSETS])
+        pieces = plan(organizations, first, end, [*HOUR_ASSETS, *DAY_ASSETS], together=live is not None)
+        if live is not None:
+            pieces += plan(live.organizations, *live.span, [*HOUR_ASSETS, *DAY_ASSETS], together=True)
         for line in reach_back(pieces):
             out.print(line, soft_wrap=True)
     except BackfillError as error:
@@ -192,7 +192,7 @@ def _demo(data: Path | None, time_zone: str, currency: str | None, stack: ExitSt
         timed("sync", started, f"{read} pages from four vendors for {len(live.organizations)} organisations, over HTTP")
 
     started = time.monotonic()
-    if _is_done(everybody, first, end):
+    if _is_done(organizations, first, end) and (live is None or _is_done(live.organizations, *live.span)):
         timed("compute", started, "everything is computed: nothing to do")
         open_count = 0
     else:

@@ -21,7 +21,7 @@ from analytics_assets.sandbox.world import Clock, World, make_world
 from analytics_assets.settings import home_folder
 
 _ORGANIZATIONS = 10
-_DAYS = 14
+_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -109,4 +109,4 @@ def live_demo() -> Iterator[LiveDemo]:
                     del os.environ[name]
             with connect() as connection:
                 pause_world(connection, world)
-    out.print("the sandbox has stopped and its sources are paused; `analytics ui --sandbox` brings them back to life")
+    out.print("the sandbox has stopped and its sources are paused; `analytics ui --sandbox 10` brings them back to life")

@@ -254,6 +254,7 @@ def public_transport(
     transport._pool = httpcore.AsyncConnectionPool(
         ssl_context=context,
         max_connections=max_connections,
+        max_keepalive_connections=max_connections,
         keepalive_expiry=keepalive_expiry,
         network_backend=PublicOnly(allowed_hosts),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -30,8 +30,11 @@ __all__ = ["Call", "Http", "Response", "error_text", "redact", "retry_after"]
 
 #: The whole of an exchange may take so many times the time for which a vendor may be silent.
 _WHOLE = 10
-# A connection that is kept costs the pool time at every call. Stores are many, and asked page after page without a pause.
+# A connection that is kept costs its pool time at every call, with the square of their number: with 200 stores side by side
+# a call took 5 ms of the processor. So connections to stores, which are many, and asked page after page without a pause,
+# are kept for a short time, and by several pools.
 _KEEP_VENDOR, _KEEP_STORE = 15.0, 2.0
+_STORE_POOLS = 8
 _HEADERS = {
     "user-agent": f"analytics-assets/{version('analytics-assets')}",
     "accept": "application/json",
@@ -104,6 +107,21 @@ class Call:
     max_bytes: int = 64 * 1024 * 1024
 
 
+class _Spread(httpx.AsyncBaseTransport):
+    """Several transports as one; all calls of a host go through the same."""
+
+    def __init__(self, transports: Sequence[httpx.AsyncBaseTransport]) -> None:
+        self._transports = transports
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._transports[hash((request.url.host, request.url.port)) % len(self._transports)]
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in self._transports:
+            await transport.aclose()
+
+
 class Http:
     """Calls of many accounts at once. An async context manager; used in one event loop.
 
@@ -112,7 +130,7 @@ class Http:
         patience: seconds that ``send`` waits in all between the tries of a call; what needs longer is the caller's.
         timeout: seconds without a sign of the other side; ten times as many are the most that an exchange takes in all.
         allowed_hosts: host:port that public_only calls may reach although they are not public.
-        max_connections: open at once to vendors, and as many to stores.
+        max_connections: most calls at once in all.
     """
 
     def __init__(
@@ -125,7 +143,7 @@ class Http:
         allowed_hosts: Collection[str] = (),
         max_connections: int = 200,
     ) -> None:
-        self._limits = Limits(account_limit, host_limit)
+        self._limits = Limits(account_limit, host_limit, max_connections)
         self._patience, self._timeout, self._max_connections = patience, timeout, max_connections
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._backoff = wait_exponential(multiplier=0.2, max=max(patience, 0.2)) + wait_random(0, 0.2)
@@ -142,7 +160,8 @@ class Http:
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_VENDOR),
         )
         # A transport of its own: so no proxy named by the environment comes between, which would resolve by itself.
-        self._stores = self._client(transport=public_transport(context, self._allowed, most, _KEEP_STORE))
+        pools = [public_transport(context, self._allowed, most, _KEEP_STORE) for _ in range(_STORE_POOLS)]
+        self._stores = self._client(transport=_Spread(pools))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""How many calls may be under way at once: by account, and by host."""
+"""How many calls may be under way at once: by account, by host, and in all."""
 
 from __future__ import annotations
 
@@ -55,19 +55,23 @@ class Limit:
 
 
 class Limits:
-    """The two limits of a call. Whoever waits for a host has its account's slot already, never the other way round."""
+    """The limits of a call. They are waited for in one order, the narrowest first: so nobody waits in a circle."""
 
-    def __init__(self, account_limit: int, host_limit: int) -> None:
-        self.accounts, self.hosts = Limit(account_limit), Limit(host_limit)
+    def __init__(self, account_limit: int, host_limit: int, total: int) -> None:
+        self.accounts, self.hosts, self.all = Limit(account_limit), Limit(host_limit), Limit(total)
 
     @asynccontextmanager
     async def slot(self, account: str, host: str) -> AsyncIterator[None]:
-        """Holds a slot of both for as long as the block runs."""
+        """Holds a slot of each for as long as the block runs."""
         await self.accounts.acquire(account)
         try:
             await self.hosts.acquire(host)
             try:
-                yield
+                await self.all.acquire("")
+                try:
+                    yield
+                finally:
+                    self.all.release("")
             finally:
                 self.hosts.release(host)
         finally:

@@ -6,6 +6,7 @@ asked with the new access token. So of two workers one refreshes, and the other 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ from analytics_assets.sources.vendors import Vendors
 
 # So long before its end a token is renewed: longer than any call takes.
 _MARGIN = timedelta(minutes=2)
+# The source's row is locked for that long: whoever stores its pages, or prolongs the worker's lease, waits.
+_LONGEST_CALL = 20.0
 _CONNECT_AGAIN = "the shop's owner has to connect the source again"
 
 
@@ -111,9 +114,16 @@ class Tokens:
             form |= {"grant_type": "client_credentials"}
         hidden = [form["client_secret"], form.get("refresh_token", "")]
         call = Call("POST", self._url, f"shopify:{self._shop}", urlsplit(self._url).netloc.lower(), form=form)
-        response = await self._http.send(
-            call, lambda answer: self._failure(answer, [text for text in hidden if text], is_own=bool(secrets.get("client_id")))
-        )
+        try:
+            async with asyncio.timeout(_LONGEST_CALL):
+                response = await self._http.send(
+                    call,
+                    lambda answer: self._failure(
+                        answer, [text for text in hidden if text], is_own=bool(secrets.get("client_id"))
+                    ),
+                )
+        except TimeoutError:
+            raise RetryLater(f"shop {self._shop}: no token within {_LONGEST_CALL:g} s") from None
         return self._read(response)
 
     def _read(self, response: Response) -> JSON:

@@ -25,6 +25,18 @@ def test_calls_at_once_are_bounded(account_limit: int, host_limit: int, accounts
     assert (server.most_under_way, len(server.asked)) == (most, 24)
 
 
+def test_calls_of_all_hosts_are_bounded_together() -> None:
+    server = Loopback([after(0.02, answer())])
+
+    async def work(http: Http) -> None:
+        calls = [call(server, account=f"a:{number}", host=f"h:{number}") for number in range(24)]
+        await asyncio.gather(*(http.send(one, classify) for one in calls))
+        assert [len(limit) for limit in (http._limits.accounts, http._limits.hosts, http._limits.all)] == [0, 0, 0]
+
+    against(server, work, max_connections=7)
+    assert server.most_under_way == 7
+
+
 def test_cancelled_calls_give_back_what_they_hold() -> None:
     server = Loopback([after(0.2, answer())])
 

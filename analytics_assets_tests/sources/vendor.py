@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from analytics_assets.sources.connector import Connector, RawPage, Source
+from analytics_assets.sources.connector import Connector, RawPage, Source, Task
 from analytics_assets.sources.http import Http
 from analytics_assets.sources.vendors import Vendors
-
 
 Work = Callable[[Any], Awaitable[Any]]
 
@@ -67,7 +67,7 @@ class Vendor:
     def with_connector(
         self, of: type[Connector], one: Source, vendors: Vendors, work: Work, *, page_size: int | None = None, **options: Any
     ) -> Any:
-        """The result of the work with a connector. Nothing is tried twice unless ``patience`` says so."""
+        """As the function of this name, with clients that are kept."""
         options = {"patience": 0.0, "allowed_hosts": vendors.store_hosts, **options}
 
         async def main() -> Any:
@@ -84,9 +84,13 @@ class Vendor:
 
     async def _endpoint(self, request: Request) -> Response:
         asked = Asked(
-            request.method, request.url.path, dict(request.query_params), dict(request.headers), await request.body(),
+            request.method,
+            request.url.path,
+            dict(request.query_params),
+            dict(request.headers),
+            await request.body(),
             str(request.url),
-        )  # fmt: skip
+        )
         self.asked.append(asked)
         await asyncio.sleep(self.wait(asked))
         return self.answer(asked)
@@ -124,11 +128,13 @@ def source(kind: str, settings: dict[str, Any], secrets: dict[str, Any], **more:
     return Source(UUID(int=1), UUID(int=2), kind, settings, "Europe/Berlin", "EUR", secrets, **more)
 
 
-def with_connector(of: type[Connector], one: Source, vendors: Vendors, work: Work, *, page_size: int | None = None) -> Any:
-    """The result of the work with a connector of its own, which waits as long as a vendor asks for."""
+def with_connector(
+    of: type[Connector], one: Source, vendors: Vendors, work: Work, *, page_size: int | None = None, **options: Any
+) -> Any:
+    """The result of the work with a connector. Nothing is tried twice unless ``patience`` says so."""
 
     async def main() -> Any:
-        async with Http(patience=10.0, allowed_hosts=vendors.store_hosts) as http:
+        async with Http(**{"patience": 0.0, "allowed_hosts": vendors.store_hosts, **options}) as http:
             return await work(of(one, http, vendors, page_size=page_size))
 
     return asyncio.run(main())
@@ -142,3 +148,7 @@ async def gathered(pages: AsyncIterator[RawPage], most: int | None = None) -> li
         if len(found) == most:
             break
     return found
+
+
+def task(stream: str, start: datetime, end: datetime, purpose: Any = "incremental") -> Task:
+    return Task(stream, start, end, purpose)

@@ -47,25 +47,30 @@ language plpgsql set search_path = '' set timezone = 'UTC' as $$
 begin
     perform private.ensure_partitions('sync_logs', now(), now() + interval '1 microsecond');
     return query
-    with due as materialized (
-        select s.organization_id, s.id, s.next_sync_at, s.failures > 0 as struggles, s.lease_owner
+    -- Locked where they are picked: a second worker picks others, not the same ones in vain.
+    with healthy as materialized (
+        select s.organization_id, s.id
         from public.data_sources s
         join public.organizations o on o.id = s.organization_id and o.is_active
-        where s.is_active and s.is_connected and s.lease_owner is null
+        where s.is_active and s.is_connected and s.lease_owner is null and s.failures = 0
           and (source_ids is null or s.id = any (source_ids))
           and (forced or (s.failure_kind is null or s.failure_kind in ('retry', 'throttled'))
-                         and (s.next_sync_at <= now() or s.reread_due_at <= now() and s.failures = 0))
-    ), picked as (
-        (select d.organization_id, d.id from due d where not d.struggles order by d.next_sync_at, d.id limit most)
-        union all
-        (select d.organization_id, d.id from due d where d.struggles order by d.next_sync_at, d.id limit struggling_most)
-    ), locked as materialized (
-        select s.organization_id, s.id
-        from public.data_sources s join picked p on p.organization_id = s.organization_id and p.id = s.id
-        where s.lease_owner is null
-        order by s.organization_id, s.id
+                         and (s.next_sync_at <= now() or s.reread_due_at <= now()))
+        order by s.next_sync_at, s.id
         limit most
         for update of s skip locked
+    ), struggling as materialized (
+        select s.organization_id, s.id
+        from public.data_sources s
+        join public.organizations o on o.id = s.organization_id and o.is_active
+        where s.is_active and s.is_connected and s.lease_owner is null and s.failures > 0
+          and (source_ids is null or s.id = any (source_ids))
+          and (forced or (s.failure_kind is null or s.failure_kind in ('retry', 'throttled')) and s.next_sync_at <= now())
+        order by s.next_sync_at, s.id
+        limit greatest(0, least(struggling_most, most - (select count(*) from healthy)))
+        for update of s skip locked
+    ), locked as (
+        select * from healthy union all select * from struggling
     ), claimed as (
         update public.data_sources s
         set lease_owner = owner, lease_until = now() + private.lease_time(), sync_status = 'running', updated_at = now()
