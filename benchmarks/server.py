@@ -92,21 +92,25 @@ class Meter:
         return Cost(spent, wall, self._log_position() - log)
 
 
-@contextmanager
-def throw_away_database() -> Iterator[Connection]:
-    """A connection (autocommit) to a new, empty database, dropped at the end.
-
-    On the server of DATABASE_URL, whose role must have createdb; else on an embedded server in a temporary
-    folder.
-    Raises ServerError, DatabaseError, SettingError.
-    """
+def throw_away_settings() -> Settings:
+    """Where throw-away databases are made: on the server of DATABASE_URL, whose role must have createdb; else on an
+    embedded server in a temporary folder, which lasts as long as the process."""
     settings = Settings.load()
     if settings.database_url is None:
         home = tempfile.mkdtemp(prefix="analytics-bench-")
         # Registered before the server's own handler, and so called after it has stopped.
         atexit.register(shutil.rmtree, home, ignore_errors=True)
         settings = replace(settings, home=Path(home))
-    url = analytics_url(settings)
+    return settings
+
+
+@contextmanager
+def throw_away_database(settings: Settings | None = None) -> Iterator[Connection]:
+    """A connection (autocommit) to a new, empty database of throw_away_settings, dropped at the end.
+
+    Raises ServerError, DatabaseError, SettingError.
+    """
+    settings = settings or throw_away_settings()
     identifier = psycopg.sql.Identifier(DATABASE)
     with connect(settings, autocommit=True) as maintenance:
         try:
@@ -119,8 +123,12 @@ def throw_away_database() -> Iterator[Connection]:
         except psycopg.errors.InsufficientPrivilege:
             raise ServerError("the role of DATABASE_URL may not create databases: alter role ... createdb;") from None
         try:
-            own = replace(settings, database_url=url.set(database=DATABASE).render_as_string(hide_password=False))
-            with connect(own, autocommit=True) as connection:
+            with connect(replace(settings, database_url=database_url(settings)), autocommit=True) as connection:
                 yield connection
         finally:
             maintenance.execute(psycopg.sql.SQL("drop database if exists {} with (force)").format(identifier))
+
+
+def database_url(settings: Settings) -> str:
+    """URL of the throw-away database, with its password."""
+    return analytics_url(settings).set(database=DATABASE).render_as_string(hide_password=False)

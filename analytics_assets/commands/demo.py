@@ -22,7 +22,7 @@ from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
 from analytics_assets.organizations import registry
 from analytics_assets.raw.files import read_chunks
 from analytics_assets.raw.importer import open_target
-from analytics_assets.settings import Settings, home_folder
+from analytics_assets.settings import home_folder
 from analytics_assets.sql import query
 
 _STREAMS = ("orders", "refunds", "customers")

@@ -55,7 +55,7 @@ class LiveDemo:
             if not result.success:
                 fail(f"the sync failed: run {result.run_id}; see it with `analytics ui`")
             event = result.asset_materializations_for_node("data_sources")[0]
-        figures = {name: value.value for name, value in event.metadata.items() if isinstance(value, dg.IntMetadataValue)}
+        figures = {name: value.value or 0 for name, value in event.metadata.items() if isinstance(value, dg.IntMetadataValue)}
         failed = figures.get("sources_retrying", 0) + figures.get("sources_waiting_for_operator", 0)
         if failed:
             fail(f"{failed} sources could not be synced; see `analytics sources list`")

@@ -141,9 +141,9 @@ def _sandbox_command(port: int, organizations: int) -> list[str]:
     anchor = home_folder() / "demo" / "sandbox_first_day"
     first = date.fromisoformat(anchor.read_text().strip()) if anchor.exists() else datetime.now(UTC).date() - timedelta(days=14)
     days = max(1, (datetime.now(UTC).date() - first).days)
-    return [sys.executable, "-m", "analytics_assets.cli", "sandbox", "--port", str(port), "--register"] + [
-        "--organizations", str(organizations), "--days", str(days)
-    ]  # fmt: skip
+    options = {"--port": port, "--organizations": organizations, "--days": days}
+    arguments = [str(part) for option in options.items() for part in option]
+    return [sys.executable, "-m", "analytics_assets.cli", "sandbox", "--register", *arguments]
 
 
 def _free_port(host: str, wanted: int | None, candidates: Sequence[int] = range(3000, 3020)) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +28,9 @@ _RETRIES = 5
 # JSON that PostgreSQL cannot keep: NUL, half a surrogate pair, a number out of range, nested too deeply, too large.
 _REFUSED = (psycopg.DataError, psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded)
 _TYPES = (
-    ["int4", "uuid", "uuid", "uuid", "text", "text", "text", "text", "bool", "uuid", "int4", "bool", "timestamptz", "timestamptz"]
-    + ["timestamptz", "timestamptz", "timestamptz", "text", "text", "text", "bytea", "int4", "timestamptz[]", "text[]"]
-    + ["jsonb", "jsonb", "jsonb"]
+    "int4", "uuid", "uuid", "uuid", "text", "text", "text", "text", "bool", "uuid", "int4", "bool", "timestamptz", "timestamptz",
+    "timestamptz", "timestamptz", "timestamptz", "text", "text", "text", "bytea", "int4", "timestamptz[]", "text[]",
+    "jsonb", "jsonb", "jsonb",
 )  # fmt: skip
 
 
@@ -225,8 +224,3 @@ async def set_aside(connection: AsyncConnection, entry: Entry, reason: str) -> N
             "content": entry.page.body,
         },
     )
-
-
-def dumps(value: Any) -> str:
-    """JSON for a parameter: instants as ISO 8601, ids as text."""
-    return json.dumps(value, default=str)

@@ -68,7 +68,7 @@ def test_all_faults_at_once_in_a_sync_of_a_hundred_organisations(connection: Con
     with live(connection, monkeypatch, 100, 1, orders_per_day=2) as world:
         afflicted = [one.slug for one in world.world.organizations if one.number % 3 == 0]
         for number, slug in enumerate(afflicted):
-            kinds = sorted(KINDS) + ["shifting", "slow"]
+            kinds = [*sorted(KINDS), "shifting", "slow"]
             for offset in range(3):
                 world.fault(kinds[(number + 4 * offset) % len(kinds)], account=slug, share=0.5, seconds=2.0)
         for _ in range(2):

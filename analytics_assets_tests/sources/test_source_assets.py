@@ -54,11 +54,17 @@ def test_the_asset_syncs_what_is_due_and_says_who_is_late(shops: Live, instance:
     checks = check_results(result)
     assert checks["data_sources", "sources_fresh"].passed
     waiting = checks["data_sources", "no_operator_needed"]
-    assert not waiting.passed and "sandbox-0003" in (waiting.description or "") and "analytics sources test" in (waiting.description or "")
+    assert (
+        not waiting.passed
+        and "sandbox-0003" in (waiting.description or "")
+        and "analytics sources test" in (waiting.description or "")
+    )
     assert not _sensor(instance), "nothing is due: who waits for an operator is left alone"
 
     # An hour later nobody has come by: every source is late, the worst first.
-    shops.rows("update public.data_sources set last_sync_at = last_sync_at - interval '1 hour', created_at = created_at - interval '2 hours' returning 1")
+    shops.rows(
+        "update public.data_sources set last_sync_at = last_sync_at - interval '1 hour', created_at = created_at - interval '2 hours' returning 1"
+    )
     shops.sandbox.faults.clear()
     shops.rows("update public.data_sources set next_sync_at = now() + interval '1 hour' returning 1")
     late = check_results(_sync(instance))["data_sources", "sources_fresh"]
@@ -112,9 +118,11 @@ def test_a_backfill_asks_for_wide_windows_and_a_tick_for_none(shops: Live, insta
     before = sum(shops.sandbox.counts.values())
     for tags in ({"dagster/schedule_name": "hourly_tick_schedule"}, {"analytics/requested_by": "stale_partitions"}):
         key = hour_key(last, "sandbox-0002")
-        assert defs.resolve_job_def("hourly_tick").execute_in_process(
-            instance=instance, tags=range_tags(key, key) | tags, raise_on_error=False
-        ).success
+        assert (
+            defs.resolve_job_def("hourly_tick")
+            .execute_in_process(instance=instance, tags=range_tags(key, key) | tags, raise_on_error=False)
+            .success
+        )
     assert sum(shops.sandbox.counts.values()) == before
 
 
@@ -137,7 +145,8 @@ def test_a_vendor_that_fails_one_organisation_fails_its_hours_alone(shops: Live,
     result = defs.resolve_job_def("hourly_tick").execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey("raw_google_analytics")],
-        tags=range_tags(hour_key(first, "sandbox-0001"), hour_key(last, "sandbox-0003")) | {"analytics/requested_by": "stale_partitions"},
+        tags=range_tags(hour_key(first, "sandbox-0001"), hour_key(last, "sandbox-0003"))
+        | {"analytics/requested_by": "stale_partitions"},
         raise_on_error=False,
     )
     assert result.success and 0 < shops.sandbox.counts["google_analytics:runReport"] <= 4
