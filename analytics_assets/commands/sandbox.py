@@ -74,6 +74,9 @@ def sandbox_command(
                 while True:
                     time.sleep(0.5)
             finally:
+                # A terminal's Ctrl-C reaches every process of `analytics ui`, which then passes it on: twice is once.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 if register:
                     with connect() as connection:
                         pause_world(connection, world)

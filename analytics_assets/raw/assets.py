@@ -27,7 +27,7 @@ _SCHEDULE = "dagster/schedule_name"
 
 _LINEAGE = dg.TableColumnLineage(
     {
-        "organization_id": [dg.TableColumnDep(dg.AssetKey("organizations"), "id")],
+        "organization_id": [dg.TableColumnDep(dg.AssetKey("data_sources"), "organization_id")],
         "source": [dg.TableColumnDep(dg.AssetKey("data_sources"), "source_type")],
         "time_zone": [dg.TableColumnDep(dg.AssetKey("data_sources"), "time_zone")],
     }
@@ -103,7 +103,7 @@ def _raw_asset(source_type: str, vendor: str, streams: str, what: str) -> dg.Ass
         name=f"raw_{source_type}",
         description=f"Response pages of {vendor} ({what}), verbatim, in raw_data_backup. A partition covers the pages that "
         "speak of that hour, whenever they were fetched. Materializing or backfilling it by hand asks the vendor again.",
-        deps=["organizations", "data_sources"],
+        deps=["data_sources"],
         partitions_def=organization_hours,
         time_dimension=HOUR,
         table="public.raw_data_backup",

@@ -145,6 +145,11 @@ class Connector(ABC):
         """``page_size``: records asked for at once, for tests; the vendor's usual size by default."""
         self.source, self.http, self.vendors, self.page_size = source, http, vendors, page_size
 
+    def secrets(self) -> Mapping[str, Any]:
+        """What has to be kept out of pages and messages beside ``source.secrets``: the deployment's own credentials, and
+        what was minted, renewed or derived since. By name, as there."""
+        return {}
+
     @classmethod
     @abstractmethod
     def check_settings(cls, settings: Mapping[str, Any], vendors: Vendors) -> JSON:

@@ -93,6 +93,9 @@ class GoogleAnalytics(Connector):
         self._url = f"{vendors.google_url}/{_API}/properties/{self._property}:runReport"
         self._host = urlsplit(vendors.google_url).netloc
 
+    def secrets(self) -> Mapping[str, Any]:
+        return {"used": self._tokens.used}
+
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], vendors: Vendors) -> JSON:
         """property_id as its digits; "properties/123" is 123."""

@@ -111,6 +111,8 @@ class Tokens:
         self._vendors = vendors
         self._key = (source.organization_id, source.id)
         known = [self._url, vendors.google_client_id, vendors.google_client_secret, sorted(source.secrets.items())]
+        #: Secret texts that went out or came in beside those of the source.
+        self.used: list[str] = []
         self._credentials = sha256(json.dumps(known, default=str).encode()).digest()
 
     @property
@@ -125,18 +127,23 @@ class Tokens:
             if not token:
                 raise WrongConfiguration("the source has no service_account, refresh_token or access_token")
             return str(token)
-        return _cache.get(self._key, self._credentials) or await self._mint()
+        return self._note(_cache.get(self._key, self._credentials) or await self._mint())
 
     async def replace(self, refused: str) -> str:
         """A token in place of one that Google has refused. Raises Reauthorize where there is no way to another one."""
         if self._is_given:
             raise Reauthorize(f"Google does not accept the access_token (HTTP 401); {_CONNECT_AGAIN}", status=401)
         token = _cache.get(self._key, self._credentials)
-        return token if token is not None and token != refused else await self._mint()
+        return self._note(token if token is not None and token != refused else await self._mint())
+
+    def _note(self, text: str) -> str:
+        if text not in self.used:
+            self.used.append(text)
+        return text
 
     def _form(self) -> dict[str, str]:
         if text := self._secrets.get("service_account"):
-            return {"grant_type": _JWT_GRANT, "assertion": _assertion(str(text), self._url)}
+            return {"grant_type": _JWT_GRANT, "assertion": self._note(_assertion(str(text), self._url))}
         # A client is a pair: the source's own, or else the deployment's.
         own = self._secrets.get("client_id"), self._secrets.get("client_secret")
         client, secret = own if any(own) else (self._vendors.google_client_id, self._vendors.google_client_secret)
@@ -149,7 +156,7 @@ class Tokens:
             "grant_type": "refresh_token",
             "refresh_token": str(self._secrets["refresh_token"]),
             "client_id": str(client),
-            "client_secret": str(secret),
+            "client_secret": self._note(str(secret)),
         }
 
     async def _mint(self) -> str:

@@ -103,6 +103,9 @@ class MetaAds(Connector):
         self._secrets = [value for value in (self._token, secret, self._proof) if value]
         self._account: Account | None = None
 
+    def secrets(self) -> Mapping[str, Any]:
+        return {"used": self._secrets}
+
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], vendors: Vendors) -> JSON:
         """account_id as its digits; "act_123" is 123."""

@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from os.path import commonprefix
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -55,7 +57,8 @@ def _base64_forms(value: str) -> Iterator[str]:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """As it is, within JSON (slashes escaped too, as PHP does), within JSON within JSON, within a URL or a form."""
+    """As it is, within JSON (slashes escaped too, as PHP does), within JSON within JSON, within a URL or a form, within a
+    URL within a URL."""
     yield text
     for plain in (True, False):
         escaped = json.dumps(text, ensure_ascii=plain)[1:-1]
@@ -66,26 +69,59 @@ def _spellings(text: str) -> Iterator[str]:
         quote(text, errors="surrogatepass"),
         quote(text, "", errors="surrogatepass"),
         quote_plus(text, errors="surrogatepass"),
+        quote(quote(text, "", errors="surrogatepass"), ""),
     ):
         yield quoted
         yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
+
+
+#: So many characters of the beginning of a secret are taken for a piece of it, where a text was cut off.
+PIECE = 10
+_CAPITALS = str.maketrans(ascii_uppercase, ascii_lowercase)
+_ESCAPE = re.compile(rb"\\(u00[2-7][0-9a-fA-F]|.)", re.DOTALL)
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    if len(found[1]) == 1:
+        return found[0]
+    char = bytes([int(found[1][1:], 16)])
+    return b"\\" + char if char in b'"\\' else char
+
+
+def plain_json(body: bytes) -> bytes:
+    """The same JSON in which letters, digits and signs of ASCII stand for themselves, not as \\u and a number."""
+    # (Some encoders write + / = & < > so; to PostgreSQL both are the same text.)
+    return _ESCAPE.sub(_unescaped, body) if re.search(rb"\\u00[2-7]", body) else body
 
 
 class Redactor:
     """Replaces secrets by [secret], wherever they stand."""
 
     def __init__(self, secrets: Mapping[str, Any]) -> None:
-        forms: set[str] = set()
-        for value in _values(secrets):
+        self._known: set[str] = set()
+        self._forms: list[str] = []
+        self.learn(secrets)
+
+    def learn(self, secrets: Mapping[str, Any]) -> None:
+        """Further secrets, such as tokens that were renewed; those that are known already cost next to nothing."""
+        values = set(_values(secrets)) - self._known
+        if not values:
+            return
+        self._known |= values
+        forms = set(self._forms)
+        for value in values:
             texts = {value, value.strip()}
             if "\n" in value:
-                # A key in PEM form is also known by each of its lines.
+                # A key in PEM form is also known by each of its lines, and on one line.
                 texts |= {line.strip() for line in value.splitlines() if len(line.strip()) >= 16 and "---" not in line}
+                texts.add(" ".join(value.split()))
             texts = {text for text in texts if len(text) >= SHORTEST}
             texts |= {form for text in list(texts) for form in _base64_forms(text)}
             forms |= {form for text in texts for form in _spellings(text)}
         # The longest first: where one form contains another, nothing of it is left.
         self._forms = sorted(forms, key=lambda form: (-len(form), form))
+        for name in ("_bytes", "_pieces"):
+            self.__dict__.pop(name, None)
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._forms)} forms)"
@@ -94,12 +130,35 @@ class Redactor:
     def _bytes(self) -> list[bytes]:
         return [form.encode("utf-8", "surrogatepass") for form in self._forms]
 
+    @cached_property
+    def _pieces(self) -> dict[str, list[str]]:
+        """The forms in small letters, by how they begin."""
+        pieces: dict[str, list[str]] = {}
+        for form in {form.translate(_CAPITALS) for form in self._forms}:
+            pieces.setdefault(form[:PIECE], []).append(form)
+        return pieces
+
     def text(self, text: str) -> str:
-        """The text without them."""
+        """The text without them: also without the beginning of one that was cut off, and whether in capitals or not (as
+        part of a host, a secret comes back in small letters). For messages and names, which are short."""
         found = [re.escape(form) for form in self._forms if form in text]
-        return re.sub("|".join(found), MASK, text) if found else text
+        return self._without_pieces(re.sub("|".join(found), MASK, text) if found else text)
+
+    def _without_pieces(self, text: str) -> str:
+        low, kept, at, begun = text.translate(_CAPITALS), list[str](), 0, 0
+        lengths = sorted({len(piece) for piece in self._pieces}, reverse=True)
+        while at < len(low):
+            forms = next((found for length in lengths if (found := self._pieces.get(low[at : at + length]))), None)
+            if forms is None:
+                at += 1
+                continue
+            kept += [text[begun:at], MASK]
+            at += max(len(commonprefix([form, low[at : at + len(form)]])) for form in forms)
+            begun = at
+        return "".join([*kept, text[begun:]]) if kept else text
 
     def body(self, body: bytes) -> tuple[bytes, bool]:
         """The bytes without them, and whether there were any."""
-        found = [re.escape(form) for form in self._bytes if form in body]
-        return (re.sub(b"|".join(found), MASK.encode(), body), True) if found else (body, False)
+        plain = plain_json(body)
+        found = [re.escape(form) for form in self._bytes if form in plain]
+        return (re.sub(b"|".join(found), MASK.encode(), plain), True) if found else (body, False)

@@ -146,6 +146,9 @@ class Shopify(Connector):
         super().__init__(source, http, vendors, page_size=page_size)
         self.client = ShopClient(source, http, vendors)
 
+    def secrets(self) -> Mapping[str, Any]:
+        return self.client.secrets()
+
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], vendors: Vendors) -> JSON:
         """shop as its name at Shopify, x.myshopify.com."""

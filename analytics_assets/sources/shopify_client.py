@@ -80,6 +80,10 @@ class ShopClient:
         self._points: tuple[float, float, float] | None = None
         self._prices: dict[str, float] = {}
 
+    def secrets(self) -> Mapping[str, Any]:
+        """See Connector."""
+        return {"used": self._tokens.used}
+
     async def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> GraphQL:
         """Sends a query. Waits first until there are points for it, as far as is known. Raises SourceFailure."""
         pause = self._pause(document)

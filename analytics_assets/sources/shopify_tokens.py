@@ -60,6 +60,8 @@ class Tokens:
         self._source, self._http, self._vendors, self._shop = source, http, vendors, shop
         self._url = f"{base_url}/admin/oauth/access_token"
         self._secrets: Mapping[str, Any] = dict(source.secrets)
+        #: Secret texts that went out or came in beside those of the source.
+        self.used: list[str] = []
 
     def values(self) -> list[str]:
         """Every secret text, to be kept out of messages."""
