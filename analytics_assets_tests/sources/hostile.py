@@ -47,7 +47,6 @@ def spellings(text: str) -> list[str]:
         urlencode({"token": text}),
         json.dumps(text).replace("/", "\\/"),
         json.dumps({"said": json.dumps({"token": text})}),
-        text.lower(),
     ]
 
 
@@ -230,15 +229,16 @@ class Hostile:
         echo = self._echo(account)
         zone = echo if self.mode == "zone" else "Europe/Berlin"
         currency = echo[:3] if self.mode == "currency" else "EUR"
-        name = f"\0\ud800 {echo}" if self.mode == "nul" else echo
-        more = {"note": echo, "escaped": "ESCAPED", echo: [{echo: echo}]}
+        first = self._all(account)[0] if self._all(account) else ""
+        name = f"\0\ud800 {first}" if self.mode == "nul" else f"{first} {first}"
+        more = {"note": echo, "escaped": "ESCAPED", first: [{first: first}]}
         if vendor == "google":
             return self._google(asked.json, zone, currency, echo, more)
         if vendor == "meta":
             return self._meta(account, asked, zone, currency, name, more)
         if vendor == "woocommerce":
             return self._woocommerce(asked, zone, currency, name, more)
-        return self._shopify(asked.json, zone, currency, name, more)
+        return self._shopify(account, asked.json, zone, currency, name, more)
 
     def _google(self, asked: Any, zone: str, currency: str, echo: str, more: dict[str, Any]) -> Any:
         names = [metric["name"] for metric in asked["metrics"]]
@@ -300,16 +300,18 @@ class Hostile:
             return [{"id": 3, "email": name, "username": name, "is_paying_customer": True, **more}]
         return []
 
-    def _shopify(self, asked: Any, zone: str, currency: str, name: str, more: dict[str, Any]) -> Any:
+    def _shopify(self, account: str, asked: Any, zone: str, currency: str, name: str, more: dict[str, Any]) -> Any:
+        first = self._all(account)[0]
         query, now = asked["query"], f"{datetime.now(UTC) - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
         no_more = {"hasNextPage": False, "endCursor": None}
-        endless = {"hasNextPage": True, "endCursor": name}
+        is_first = not asked["variables"].get("after")
+        more_pages = {"hasNextPage": is_first, "endCursor": first}
         if "currentAppInstallation" in query:
             shop = {"name": name, "ianaTimezone": zone, "currencyCode": currency, **more}
             scopes = [{"handle": "read_orders"}, {"handle": name}]
             return {"data": {"shop": shop, "currentAppInstallation": {"accessScopes": scopes}}, "extensions": more}
         if "bulkOperationRunQuery" in query:
-            begun = {"bulkOperation": {"id": name if self.mode == "cursor" else "gid://1"}, "userErrors": []}
+            begun = {"bulkOperation": {"id": first if self.mode == "cursor" else "gid://1"}, "userErrors": []}
             refused = {"bulkOperation": None, "userErrors": [{"code": "LIMIT_REACHED", "message": name, "field": name}]}
             return {"data": {"bulkOperationRunQuery": refused if self.mode == "broken" else begun}, **more}
         if "BulkOperation" in query:
@@ -318,8 +320,11 @@ class Hostile:
             "pageInfo": no_more,
             "nodes": [{"id": name, "happenedAt": now, "sales": {"pageInfo": no_more, "nodes": [more]}}],
         }
-        node = {"id": name, "legacyResourceId": name, "processedAt": now, "updatedAt": now, "agreements": agreements, **more}
+        node = {"id": first, "legacyResourceId": first, "processedAt": now, "updatedAt": now, "agreements": agreements, **more}
         if self.mode == "drain":
-            agreements["pageInfo"] = endless
-        orders = {"pageInfo": endless if self.mode == "cursor" else no_more, "nodes": name if self.mode == "broken" else [node]}
+            agreements["pageInfo"] = more_pages
+        orders = {
+            "pageInfo": more_pages if self.mode == "cursor" else no_more,
+            "nodes": name if self.mode == "broken" else [node],
+        }
         return {"data": {"orders": orders, "order": node, **more}, "extensions": more}

@@ -12,7 +12,7 @@ import pytest
 
 from analytics_assets.sandbox.app import running, vendor_environment
 from analytics_assets.sandbox.compare import Comparison, compare
-from analytics_assets.sandbox.connect import connect_world, organization_id
+from analytics_assets.sandbox.connect import VENDORS, connect_world, organization_id
 from analytics_assets.sandbox.faults import Fault
 from analytics_assets.sandbox.state import Sandbox
 from analytics_assets.sandbox.world import Clock, World, make_world
@@ -62,7 +62,7 @@ class Live:
 
     def compute(self) -> None:
         """Orders, hours and days of the whole world, by the statements that the assets run."""
-        start = datetime.combine(self.world.first_day - timedelta(days=1), datetime.min.time(), UTC)
+        start = datetime.combine(self.world.first_day - timedelta(days=2), datetime.min.time(), UTC)
         # To the end of the running day of every zone: by the database's clock it is over, and waits for its hours.
         end = self.now.replace(hour=0, minute=0) + timedelta(hours=40)
         for function in ("ingest_orders", "aggregate_hourly_data"):
@@ -111,6 +111,7 @@ def live(
     *,
     now: datetime = NOW,
     first_day: date | None = None,
+    vendors: tuple[str, ...] = VENDORS,
     **options: Any,
 ) -> Iterator[Live]:
     """A running sandbox whose organisations are connected."""
@@ -119,5 +120,5 @@ def live(
     with running(sandbox) as base:
         for name, value in vendor_environment(base).items():
             monkeypatch.setenv(name, value)
-        connect_world(connection, world, base, last_day=now.date() + timedelta(days=40))
+        connect_world(connection, world, base, vendors=vendors, last_day=now.date() + timedelta(days=40))
         yield Live(connection, sandbox, base)

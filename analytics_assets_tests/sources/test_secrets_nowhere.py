@@ -63,7 +63,12 @@ SOURCES: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
     "ga token": ("google_analytics", {"property_id": "3"}, {"access_token": "ya29." + made_up("google token", MARKS)}, 2),
     "meta": ("meta_ads", {"account_id": "11"}, {"access_token": "EAA" + made_up("meta", MARKS), "app_secret": made_up("app")}, 2),
     "meta 2": ("meta_ads", {"account_id": "12"}, {"access_token": "EAA" + made_up("meta 2")}, 2),
-    "woo": ("woocommerce", {"store_url": "one"}, {"consumer_key": "ck_" + made_up("k1"), "consumer_secret": "cs_" + made_up("s1", MARKS)}, 2),
+    "woo": (
+        "woocommerce",
+        {"store_url": "one"},
+        {"consumer_key": "ck_" + made_up("k1"), "consumer_secret": "cs_" + made_up("s1", MARKS)},
+        2,
+    ),
     "woo 2": (
         "woocommerce",
         {"store_url": "two", "query_auth": True},
@@ -177,7 +182,10 @@ class Logged(logging.Handler):
 
 @pytest.fixture
 def logged() -> Iterator[Logged]:
-    handler, names = Logged(), ("", "httpx", "httpcore", "psycopg", "asyncio", "analytics_assets", "dagster", "tenacity", "google")
+    handler, names = (
+        Logged(),
+        ("", "httpx", "httpcore", "psycopg", "asyncio", "analytics_assets", "dagster", "tenacity", "google"),
+    )
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.DEBUG)
@@ -256,12 +264,22 @@ def test_the_search_finds_every_spelling(connection: Connection) -> None:
     search = Search({secret})
     packed = zlib.compress(f"body {secret} end".encode())
     connection.execute("create table public.hay (a bytea, b jsonb, c text[])")
-    for row in ((packed, None, None), (secret[:LEAST].encode(), None, None), (None, json.dumps({secret: 1}), None), (None, None, [secret])):
+    for row in (
+        (packed, None, None),
+        (secret[:LEAST].encode(), None, None),
+        (None, json.dumps({secret: 1}), None),
+        (None, None, [secret]),
+    ):
         connection.execute("truncate public.hay")
         connection.execute("insert into public.hay values (%s, %s, %s)", row)
         connection.commit()
         assert search.found("hay", dump(connection)["public.hay"]), row
-    for form in (secret.upper(), base64.b64encode(b"ab" + secret.encode()).decode(), quote(secret, ""), f"cut {secret[40 : 40 + LEAST]}"):
+    for form in (
+        secret.upper(),
+        base64.b64encode(b"ab" + secret.encode()).decode(),
+        quote(secret, ""),
+        f"cut {secret[40 : 40 + LEAST]}",
+    ):
         assert search.found("", f"x {form}"), form
     assert not search.found("", f"{made_up('other', MARKS)} {secret[: _GRAM - 1]}")
 
@@ -269,23 +287,37 @@ def test_the_search_finds_every_spelling(connection: Connection) -> None:
 def test_nothing_that_vendors_send_back_is_stored_or_logged(
     hostile: Hostile, connected: Connection, logged: Logged, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    told: dict[str, SyncReport] = {}
+    import time, sys
+
+    out = open("/tmp/w/survey3.txt", "w")
     for mode in MODES:
+        t = time.time()
         try:
-            told[mode] = one_pass(hostile, connected, mode)
+            report = one_pass(hostile, connected, mode)
         except Exception as error:
-            print("DIED", mode, type(error), str(error)[:300])
+            print("DIED", mode, type(error), str(error)[:300], file=out)
             connected.rollback()
-            connected.execute("update public.data_sources set lease_owner=null, lease_until=null"); connected.commit()
+            connected.execute("update public.data_sources set lease_owner=null, lease_until=null")
+            connected.commit()
             continue
-        said = repr(told[mode].failures) + repr(told[mode].failed_organizations) + "\n".join(logged.texts) + "".join(capfd.readouterr())
+        t2 = time.time()
+        said = repr(report.failures) + repr(report.failed_organizations) + "\n".join(logged.texts) + "".join(capfd.readouterr())
         logged.texts.clear()
-        places = Search(given() | hostile.secrets()).found(mode, said)
-        places += check(hostile, connected)
-        if places: print("MODE", mode, *places, sep="\n  ")
-        print(mode, dict(told[mode].outcomes)); print(*told[mode].failures, sep="\n    ")
-
-
-def check(hostile, connection):
-    search = Search(given() | hostile.secrets())
-    return [place for name, text in dump(connection).items() for place in search.found(name, text)]
+        search = Search(given() | hostile.secrets())
+        t3 = time.time()
+        places = search.found(mode, said)
+        d = dump(connected)
+        places += [place for name, text in d.items() for place in search.found(name, text)]
+        if places:
+            print("LEAKS", mode, *places, sep="\n  ", file=out)
+        print(
+            mode,
+            dict(report.outcomes),
+            round(t2 - t, 2),
+            round(t3 - t2, 2),
+            round(time.time() - t3, 2),
+            sum(map(len, d.values())),
+            len(search.grams),
+            file=out,
+        )
+        print(*report.failures, sep="\n    ", file=out, flush=True)
