@@ -33,7 +33,7 @@ ui: $(STAMP) ## Dagster's web interface and daemon on the same data
 	@$(BIN)/analytics ui
 
 test: $(STAMP) ## Run the tests (ARGS= goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, squawk, the definitions
 	@$(BIN)/ruff check .

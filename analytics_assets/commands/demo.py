@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from analytics_assets.backfill import BackfillError, local_range, plan, reach_back
+from analytics_assets.backfill import BackfillError, assets_of, local_range, plan, reach_back
 from analytics_assets.commands.console import fail, out, print_table
 from analytics_assets.commands.data import import_with_progress
 from analytics_assets.commands.run import migrate_database, run_pieces
 from analytics_assets.database import connect
-from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
+from analytics_assets.operations.stale import DAY_ASSETS
 from analytics_assets.organizations import registry
 from analytics_assets.raw.files import read_chunks
 from analytics_assets.raw.importer import open_target
@@ -179,9 +179,9 @@ def _demo(data: Path | None, time_zone: str, currency: str | None, stack: ExitSt
         live = stack.enter_context(live_demo())
     first, end = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
     try:
-        pieces = plan(organizations, first, end, [*HOUR_ASSETS, *DAY_ASSETS], together=live is not None)
+        pieces = plan(organizations, first, end, assets_of(organizations), together=live is not None)
         if live is not None:
-            pieces += plan(live.organizations, *live.span, [*HOUR_ASSETS, *DAY_ASSETS], together=True)
+            pieces += plan(live.organizations, *live.span, assets_of(live.organizations), together=True)
         for line in reach_back(pieces):
             out.print(line, soft_wrap=True)
     except BackfillError as error:

@@ -17,6 +17,7 @@ from analytics_assets.backfill import (
     BackfillError,
     BackfillReport,
     Piece,
+    assets_of,
     backfill,
     materialize_registry,
     plan,
@@ -25,7 +26,6 @@ from analytics_assets.backfill import (
 from analytics_assets.commands.console import err, fail, out, print_table, progress_bar
 from analytics_assets.database import Database, connect, stop_embedded
 from analytics_assets.migrations import MigrationReport, migrate
-from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
 from analytics_assets.organizations.registry import OrganizationError, get
 from analytics_assets.settings import PROJECT_ROOT, Settings, home_folder
 
@@ -72,16 +72,18 @@ def backfill_command(
     organization: Annotated[list[str], typer.Option(help="Slug; may be given several times")],
     from_: Annotated[str, typer.Option("--from", help="First day, in the organisation's time zone")],
     to: Annotated[str, typer.Option("--to", help="Day after the last")],
-    assets: Annotated[str | None, typer.Option(help="Comma-separated; all of the hour's and the day's by default")] = None,
+    assets: Annotated[
+        str | None, typer.Option(help="Comma-separated; all that the organisations have data for by default")
+    ] = None,
     read: Annotated[bool, typer.Option(help="Ask the vendors of live sources again, in wide windows")] = True,
 ) -> None:
     """Compute a range of days of organisations through Dagster's own runs. Exit status 1 where partitions stay open."""
     first, end = _day(from_, "--from"), _day(to, "--to")
-    names = [name.strip() for name in assets.split(",") if name.strip()] if assets else [*HOUR_ASSETS, *DAY_ASSETS]
+    named = [name.strip() for name in assets.split(",") if name.strip()] if assets else None
     try:
         with connect() as connection:
             organizations = [get(connection, slug) for slug in dict.fromkeys(organization)]
-        pieces = plan(organizations, first, end, names)
+        pieces = plan(organizations, first, end, named or assets_of(organizations))
         for line in reach_back(pieces):
             out.print(line, soft_wrap=True)
     except OrganizationError as error:

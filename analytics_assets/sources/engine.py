@@ -24,7 +24,7 @@ from psycopg.types.json import Jsonb
 from analytics_assets.database import connect_async
 from analytics_assets.sources.connector import JSON, Source
 from analytics_assets.sources.connectors import CONNECTORS
-from analytics_assets.sources.failures import SourceFailure, WrongConfiguration
+from analytics_assets.sources.failures import Bug, SourceFailure, WrongConfiguration
 from analytics_assets.sources.http import Http
 from analytics_assets.sources.planning import StreamState
 from analytics_assets.sources.redactor import Redactor
@@ -321,6 +321,24 @@ class Engine:
             with suppress(psycopg.Error):
                 await self._execute("select private.prolong_leases(%(owner)s)", {"owner": self.owner})
 
+    async def _finish(self, results: list[Result]) -> None:
+        try:
+            await self._execute("select private.finish_syncs(%(results)s)", {"results": Jsonb([one.row() for one in results])})
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            # What is not kept is a vendor's word on its account (a time zone that is younger than the server's list). It
+            # concerns this source alone: it ended the pass of all.
+            if len(results) > 1:
+                for one in results:
+                    await self._finish([one])
+                return
+            (result,) = results
+            if result.account is None:
+                raise
+            said = f"{result.account.time_zone!r}, {result.account.currency!r}"
+            result.failure = Bug(f"the account's time zone and currency ({said}) are not kept: {error.diag.message_primary}")
+            result.account, result.error = None, str(result.failure)
+            await self._finish(results)
+
     async def _close(self) -> None:
         """Writes the ends of syncs into the database; those that end together share a commit."""
         while True:
@@ -329,9 +347,7 @@ class Engine:
             self._has_ended.clear()
             batch, self._ended = self._ended, []
             try:
-                await self._execute(
-                    "select private.finish_syncs(%(results)s)", {"results": Jsonb([result.row() for result, _ in batch])}
-                )
+                await self._finish([result for result, _ in batch])
             except Exception as error:
                 for _, future in batch:
                     if not future.done():

@@ -94,7 +94,7 @@ class GoogleAnalytics(Connector):
         self._host = urlsplit(vendors.google_url).netloc
 
     def secrets(self) -> Mapping[str, Any]:
-        return {"used": self._tokens.used}
+        return {"used": self._tokens.used, "client": self.vendors.google_client_secret}
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], vendors: Vendors) -> JSON:

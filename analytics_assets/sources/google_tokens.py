@@ -156,7 +156,7 @@ class Tokens:
             "grant_type": "refresh_token",
             "refresh_token": str(self._secrets["refresh_token"]),
             "client_id": str(client),
-            "client_secret": self._note(str(secret)),
+            "client_secret": str(secret),
         }
 
     async def _mint(self) -> str:

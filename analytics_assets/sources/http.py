@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any
+from zlib import crc32
 
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
@@ -31,10 +32,10 @@ __all__ = ["Call", "Http", "Response", "error_text", "redact", "retry_after"]
 #: The whole of an exchange may take so many times the time for which a vendor may be silent.
 _WHOLE = 10
 # A connection that is kept costs its pool time at every call, with the square of their number: with 200 stores side by side
-# a call took 5 ms of the processor. So connections to stores, which are many, and asked page after page without a pause,
-# are kept for a short time, and by several pools.
+# a call took 5 ms of the processor, with 40 calls of vendors 2 ms. So there are several pools, and connections to stores,
+# which are many, and asked page after page without a pause, are kept for a short time.
 _KEEP_VENDOR, _KEEP_STORE = 15.0, 2.0
-_STORE_POOLS = 8
+_POOLS = 8
 _HEADERS = {
     "user-agent": f"analytics-assets/{version('analytics-assets')}",
     "accept": "application/json",
@@ -107,21 +108,6 @@ class Call:
     max_bytes: int = 64 * 1024 * 1024
 
 
-class _Spread(httpx.AsyncBaseTransport):
-    """Several transports as one; all calls of a host go through the same."""
-
-    def __init__(self, transports: Sequence[httpx.AsyncBaseTransport]) -> None:
-        self._transports = transports
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        transport = self._transports[hash((request.url.host, request.url.port)) % len(self._transports)]
-        return await transport.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        for transport in self._transports:
-            await transport.aclose()
-
-
 class Http:
     """Calls of many accounts at once. An async context manager; used in one event loop.
 
@@ -147,28 +133,26 @@ class Http:
         self._patience, self._timeout, self._max_connections = patience, timeout, max_connections
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._backoff = wait_exponential(multiplier=0.2, max=max(patience, 0.2)) + wait_random(0, 0.2)
-        self._vendors: httpx.AsyncClient | None = None
-        self._stores: httpx.AsyncClient | None = None
+        self._vendors: list[httpx.AsyncClient] = []
+        self._stores: list[httpx.AsyncClient] = []
 
     async def __aenter__(self) -> Http:
         silence_loggers()
         context = httpx.create_ssl_context()
         most = self._max_connections
-        # Two pools: a connection that was made without a check must not serve a call that asks for one.
-        self._vendors = self._client(
-            verify=context,
-            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_VENDOR),
-        )
+        # Never one pool for both: a connection that was made without a check must not serve a call that asks for one.
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_VENDOR)
+        self._vendors = [self._client(verify=context, limits=limits) for _ in range(_POOLS)]
         # A transport of its own: so no proxy named by the environment comes between, which would resolve by itself.
-        pools = [public_transport(context, self._allowed, most, _KEEP_STORE) for _ in range(_STORE_POOLS)]
-        self._stores = self._client(transport=_Spread(pools))
+        self._stores = [
+            self._client(transport=public_transport(context, self._allowed, most, _KEEP_STORE)) for _ in range(_POOLS)
+        ]
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        clients, self._vendors, self._stores = (self._vendors, self._stores), None, None
+        clients, self._vendors, self._stores = [*self._vendors, *self._stores], [], []
         for client in clients:
-            if client is not None:
-                await client.aclose()
+            await client.aclose()
 
     def _client(self, **options: Any) -> httpx.AsyncClient:
         # Cookies are not kept: a host's cookie of one tenant would be sent with the calls of the next.
@@ -225,9 +209,11 @@ class Http:
 
     async def _exchange(self, call: Call) -> Response | SourceFailure:
         """One exchange. A failure is returned: raised from here, its traceback would hold the request."""
-        client = self._stores if call.public_only else self._vendors
-        if client is None:
+        clients = self._stores if call.public_only else self._vendors
+        if not clients:
             raise RuntimeError("Http is used within `async with` only")
+        # All calls of an account through one pool, which keeps its connection.
+        client = clients[crc32(call.account.encode()) % len(clients)]
         whole = self._timeout * _WHOLE
         try:
             request = client.build_request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analytics_assets.sources import vetting
 from analytics_assets.sources.connector import Account, Source
 from analytics_assets.sources.connectors import connector_of
 from analytics_assets.sources.failures import SourceFailure
@@ -42,6 +43,16 @@ def explain(failure: SourceFailure, source: Source) -> str:
 
 
 async def probe(source: Source, vendors: Vendors) -> Account:
-    """What the vendor says of the account, asked with the source's own credentials. Raises SourceFailure."""
+    """What the vendor says of the account, asked with the source's own credentials. Raises SourceFailure. No secret is in
+    either."""
+    redactor = Redactor(source.secrets)
     async with Http(allowed_hosts=vendors.store_hosts) as http:
-        return await connector_of(source.source_type)(source, http, vendors).account()
+        connector = connector_of(source.source_type)(source, http, vendors)
+        try:
+            account = await connector.account()
+        except SourceFailure as failure:
+            redactor.learn(connector.secrets())
+            failure.args = (redactor.text(str(failure)),)
+            raise
+        redactor.learn(connector.secrets())
+        return vetting.account(account, redactor)

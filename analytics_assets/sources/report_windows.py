@@ -6,6 +6,7 @@ Vendors are asked for dates and answer in the account's zone, while windows are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,11 +15,13 @@ from zoneinfo import ZoneInfo
 from analytics_assets.sources.planning import local_midnight
 
 _DAY = timedelta(days=1)
+# As private.is_time_zone has it: the database keeps no others.
+_NAME = re.compile(r"[A-Za-z]+([_-][A-Za-z0-9]+)*(/[A-Za-z0-9_+-]+)*")
 
 
 def known_zone(name: object) -> ZoneInfo | None:
     """The zone of an IANA name; None where there is none of that name."""
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         return None
     try:
         return ZoneInfo(name)

@@ -82,7 +82,7 @@ class ShopClient:
 
     def secrets(self) -> Mapping[str, Any]:
         """See Connector."""
-        return {"used": self._tokens.used}
+        return {"used": self._tokens.used, "client": self.vendors.shopify_client_secret}
 
     async def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> GraphQL:
         """Sends a query. Waits first until there are points for it, as far as is known. Raises SourceFailure."""

@@ -95,7 +95,11 @@ class Tokens:
             raise Bug(f"shop {self._shop}: the access token has ended, and there is no place to keep a new refresh token in")
         else:
             self._secrets = await change(self._secrets) or self._secrets
+        self._note(*(self._secrets.get(name) for name in ("access_token", "refresh_token")))
         return str(self._secrets["access_token"])
+
+    def _note(self, *texts: Any) -> None:
+        self.used += [text for text in texts if isinstance(text, str) and text and text not in self.used]
 
     async def _request(self, secrets: Mapping[str, Any]) -> JSON:
         """New tokens from the shop, as secrets."""

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+from analytics_assets.sources import vetting
 from analytics_assets.sources.connector import Account, Connector, RawPage, Source
 from analytics_assets.sources.failures import (
     AskForLess,
@@ -196,7 +197,7 @@ class SourceSync:
             _log.error("%s: %s", self.claim.label, _where(error))
             result.failure = Bug(f"an error of ours: {_where(error)}")
         if result.failure is not None:
-            result.error = self.redactor.text(" ".join(str(result.failure).split()))[:_MOST_ERROR]
+            result.error = vetting.plain(str(result.failure), self._redactor(), _MOST_ERROR)
         return result
 
     async def _run(self, result: Result) -> None:
@@ -242,7 +243,7 @@ class SourceSync:
         """Asked for before the first pages, and once a night: zones and currencies change rarely."""
         if not (self.claim.sync_type == "full" or self.claim.is_reread):
             return None
-        account = await self.connector.account()
+        account = vetting.account(await self.connector.account(), self._redactor())
         self.connector.source = self.source = replace(self.source, time_zone=account.time_zone, currency=account.currency)
         self.tally.flags.update(account.notes)
         return account
@@ -269,18 +270,15 @@ class SourceSync:
     async def _read_window(self, step: Step, result: Result) -> None:
         fetch_id = step.fetch_id or uuid4()
         async for page in self.connector.pages(step.task, step.position):
-            body, was_redacted = self.redactor.body(page.body)
-            if was_redacted:
-                self.tally.flags.add("secret_removed")
-                page = replace(page, body=body, sameness=None if page.sameness is None else self.redactor.body(page.sameness)[0])
+            page = vetting.page(page, self._redactor())
             entry = Entry(
                 self.claim.organization_id, self.claim.id, self.claim.lease_owner, self.claim.source_type, step, fetch_id, page
             )
             if page.broken:
-                reason = self.redactor.text(page.broken)
-                await self.writer.set_aside(entry, reason)
+                await self.writer.set_aside(entry, page.broken)
                 self.tally.failed += page.records
-                raise Bug(f"{step.task.stream}: {reason}; the page is in quarantine (`analytics quarantine list`)")
+                self.tally.flags.update(page.flags)
+                raise Bug(f"{step.task.stream}: {page.broken}; the page is in quarantine (`analytics quarantine list`)")
             outcome = await self.writer.store(entry)
             if outcome.kind == "lost":
                 raise _LeaseLost
@@ -291,6 +289,11 @@ class SourceSync:
             self._follow_account(page, result)
             if page.position is not None and time.monotonic() > self.deadline:
                 raise _TimeUp
+
+    def _redactor(self) -> Redactor:
+        """It knows by now what the connector has been given since."""
+        self.redactor.learn(self.connector.secrets())
+        return self.redactor
 
     def _follow_account(self, page: RawPage, result: Result) -> None:
         """A report says itself what zone and currency the account has now."""

@@ -123,14 +123,16 @@ def test_late_data_is_computed_again_and_only_that(connection: Connection, insta
 
 def test_hours_that_no_tick_took_are_requested(connection: Connection, instance: dg.DagsterInstance) -> None:
     add_organization(connection, "acme")
-    connection.execute("update organizations set created_at = %s", (NOW - 5 * HOUR,))
+    # The suite may have begun in another hour.
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    connection.execute("update organizations set created_at = %s", (now - 5 * HOUR,))
     connection.commit()
     instance.add_dynamic_partitions("organization", ["acme"])
     result = _sensor("stale_partitions", instance)
     assert isinstance(result, dg.SensorResult)
     tags = (result.run_requests or [])[0].tags
-    assert tags["dagster/asset_partition_range_start"] == f"{NOW - 5 * HOUR:%Y-%m-%d-%H:%M}|acme"
-    assert tags["dagster/asset_partition_range_end"] == f"{NOW - 2 * HOUR:%Y-%m-%d-%H:%M}|acme"
+    assert tags["dagster/asset_partition_range_start"] == f"{now - 5 * HOUR:%Y-%m-%d-%H:%M}|acme"
+    assert tags["dagster/asset_partition_range_end"] == f"{now - 2 * HOUR:%Y-%m-%d-%H:%M}|acme"
 
 
 class TestPlan:
@@ -141,6 +143,15 @@ class TestPlan:
         assert plan_requests(open_buckets, ["a"]) == [Request(("hourly_aggregates",), ("a",), AT, AT + 2 * HOUR)]
         open_buckets += [OpenBucket("orders", "a", AT + i * HOUR, False) for i in range(3)]
         assert plan_requests(open_buckets, ["a"]) == [Request(("orders", "hourly_aggregates"), ("a",), AT, AT + 2 * HOUR)]
+
+    def test_a_run_is_of_the_open_assets_and_what_follows_them(self) -> None:
+        chains = {
+            ("raw_google_analytics",): ("raw_google_analytics", "hourly_aggregates"),
+            ("raw_shopify", "raw_meta_ads"): ("raw_meta_ads", "raw_shopify", "orders", "hourly_aggregates"),
+            ("orders", "hourly_aggregates"): ("orders", "hourly_aggregates"),
+        }
+        for assets, chain in chains.items():
+            assert plan_requests([OpenBucket(asset, "a", AT, False) for asset in assets], ["a"]) == [Request(chain, ("a",), AT, AT)]
 
     def test_a_gap_makes_two_runs(self) -> None:
         buckets = [OpenBucket("orders", "a", AT, False), OpenBucket("orders", "a", AT + 3 * HOUR, False)]

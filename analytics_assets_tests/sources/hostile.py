@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from string import ascii_letters, digits
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 from starlette.responses import Response
 
@@ -37,6 +37,8 @@ def made_up(name: str, marks: str = "") -> str:
 def spellings(text: str) -> list[str]:
     """As an answer may write a credential: as it is, in base64, within a URL, within JSON."""
     pair = f"user:{text}".encode()
+    if text.startswith("Basic "):
+        return [text, quote(text, ""), quote_plus(text), json.dumps(text).replace("/", "\\/")]
     return [
         text,
         base64.b64encode(text.encode()).decode(),
@@ -56,8 +58,9 @@ class Hostile:
 
     Attributes:
         mode: "data", or what is wrong: see ``answer``.
-        heard: credentials by account, as they came in.
-        minted: every token that was given out.
+        heard: credentials of the mode by account, as they came in or were given out.
+        known: all of them ever.
+        minted: every token that was given out; spent: refresh tokens that were used up.
         owners: the account of whoever asks for a Google token, by refresh token.
         again: the header Retry-After; "": the credential stands there.
         reached: of the mode, the accounts whose calls were answered by it.
@@ -67,7 +70,9 @@ class Hostile:
     mode: str = "data"
     again: str = ""
     heard: dict[str, dict[str, None]] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
     minted: list[str] = field(default_factory=list)
+    spent: set[str] = field(default_factory=set)
     owners: dict[str, str] = field(default_factory=dict)
     reached: set[tuple[str, str]] = field(default_factory=set)
 
@@ -83,18 +88,26 @@ class Hostile:
     # --- What it knows -----------------------------------------------------------------------------------------
 
     def _listen(self, account: str, asked: Asked) -> None:
-        known = self.heard.setdefault(account, {})
         authorization = asked.headers.get("authorization", "")
-        found = [authorization.partition(" ")[2], asked.headers.get("x-shopify-access-token", "")]
-        if authorization.startswith("Basic "):
-            found += base64.b64decode(found[0]).decode().split(":", 1)
+        kind, _, value = authorization.partition(" ")
+        found = [asked.headers.get("x-shopify-access-token", ""), value if kind == "Bearer" else authorization]
+        if kind == "Basic":
+            found += base64.b64decode(value).decode().split(":", 1)
         fields = {**asked.params, **dict(parse_qsl(asked.body.decode("latin-1")))}
         found += [value for name, value in fields.items() if name in _CREDENTIAL]
-        known.update(dict.fromkeys(text for text in found if text))
+        self._note(account, *found)
 
-    def secrets(self) -> set[str]:
-        """Every credential that was heard or given out."""
-        return {text for known in self.heard.values() for text in known} | set(self.minted)
+    def _note(self, account: str, *texts: str) -> None:
+        self.heard.setdefault(account, {}).update(dict.fromkeys(text for text in texts if text))
+        self.known.update(text for text in texts if text)
+
+    def turn(self, mode: str) -> None:
+        """Another mode. Tokens of before, and refresh tokens that are used up, are sent back no more: they are good for
+        nothing, and nobody keeps them."""
+        self.mode = mode
+        for known in self.heard.values():
+            for text in [text for text in known if text in self.spent or text in self.minted or text.startswith("eyJ")]:
+                del known[text]
 
     def _all(self, account: str) -> list[str]:
         # The newest first: it is what stands where something is cut off.
@@ -112,7 +125,7 @@ class Hostile:
     def _mint(self, account: str, kind: str) -> str:
         token = {"google": "ya29.", "shopify": "shpat_", "refresh": "shprt_"}[kind] + made_up(f"{kind} {len(self.minted)}")
         self.minted.append(token)
-        self.heard.setdefault(account, {})[token] = None
+        self._note(account, token)
         return token
 
     # --- Answers -----------------------------------------------------------------------------------------------
@@ -179,7 +192,7 @@ class Hostile:
     def _redirect(self, account: str, detail: str) -> Response:
         first = (self._all(account) or ["none"])[0]
         location = {
-            "host": f"https://{re.sub('[^A-Za-z0-9]', '-', first)[:50]}.invalid/{first}?token={first}",
+            "host": f"https://{re.split('[^A-Za-z0-9_]', first)[0][:50]}.example/{first}?token={first}",
             "path": f"/login/{first}?token={first}#{first}",
             "odd": f"https://{first}:{first}@{first}/",
         }[detail]
@@ -220,6 +233,7 @@ class Hostile:
             "token_type": "Bearer",
         }
         if not is_google and b"refresh_token" in asked.body:
+            self.spent.add(dict(parse_qsl(asked.body.decode()))["refresh_token"])
             answer |= {"refresh_token": self._mint(account, "refresh"), "refresh_token_expires_in": 86400}
         return self._response(account, json.dumps(answer).encode())
 
@@ -227,9 +241,9 @@ class Hostile:
 
     def _data(self, vendor: str, account: str, asked: Asked) -> Any:
         echo = self._echo(account)
-        zone = echo if self.mode == "zone" else "Europe/Berlin"
-        currency = echo[:3] if self.mode == "currency" else "EUR"
         first = self._all(account)[0] if self._all(account) else ""
+        zone = echo if self.mode == "zone" else "Europe/Berlin"
+        currency = f"{first[:2]}1" if self.mode == "currency" else "EUR"
         name = f"\0\ud800 {first}" if self.mode == "nul" else f"{first} {first}"
         more = {"note": echo, "escaped": "ESCAPED", first: [{first: first}]}
         if vendor == "google":
@@ -250,7 +264,7 @@ class Hostile:
         return {
             "dimensionHeaders": [{"name": dimension}],
             "metricHeaders": [{"name": one, "type": "TYPE_INTEGER"} for one in names],
-            **({"rows": rows, "rowCount": 2 if self.mode == "cursor" else 1} if dimension and day.isdigit() else {}),
+            **({"rows": rows, "rowCount": 1} if dimension and day.isdigit() else {}),
             "metadata": {
                 "currencyCode": currency,
                 "timeZone": zone,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 import pytest
@@ -36,7 +36,9 @@ class Workers:
         child = int(self._line())
         if kill_after is not None:
             time.sleep(kill_after)
-            os.kill(child, signal.SIGKILL)
+            # One that was quick has ended by itself.
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         return self._line()
 
 
@@ -73,7 +75,7 @@ def test_a_worker_killed_twenty_times_leaves_what_an_undisturbed_one_does(
             )
             if number % 2:
                 world.due()
-        assert ended.count("killed") >= KILLS - 2
+        assert ended.count("killed") >= KILLS - 4
         assert stored == sorted(stored) and stored[0] < stored[-1]
         dead = world.rows("select error_message from public.sync_logs where status = 'failed'")
         assert len(dead) >= 5 and all("worker ended" in row["error_message"] for row in dead)
