@@ -42,8 +42,9 @@ lint: $(STAMP) ## ruff, mypy, squawk, the definitions
 	@$(BIN)/squawk --config squawk.toml sql/migrations/*.sql
 	@DAGSTER_HOME= $(BIN)/dg check defs
 
-bench: $(STAMP) ## The set-based aggregation beside its peers and limits
-	@$(BIN)/python -m benchmarks.aggregation $(ARGS)
+bench: $(STAMP) ## Aggregation, and syncing 1,000 organisations, beside their peers and limits
+	@$(BIN)/python -m benchmarks.aggregation
+	@$(BIN)/python -m benchmarks.sources
 
 lock: $(STAMP) ## Resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

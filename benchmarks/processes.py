@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -16,9 +15,6 @@ from typing import Any
 import psutil
 
 from benchmarks.server import Connection, Meter
-
-_START_SECONDS = 60
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ProcessError(RuntimeError):
@@ -95,13 +91,3 @@ class ServerMeter:
             with suppress(psutil.NoSuchProcess):
                 total += spent(child)
         return total
-
-
-class Stopwatch:
-    """Seconds on the clock and of this process's CPU since it was made."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> dict[str, float]:
-        return {"seconds": time.perf_counter() - self._wall, "cpu": time.process_time() - self._cpu}

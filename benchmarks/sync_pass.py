@@ -27,7 +27,7 @@ from analytics_assets.sources.engine import Engine
 from analytics_assets.sources.failures import SourceFailure
 from analytics_assets.sources.http import Call, Http, Response
 from analytics_assets.sources.writer import Entry, Outcome, PageWriter
-from benchmarks.processes import Stopwatch
+from benchmarks.download import Stopwatch
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from analytics_assets.sources.connector import JSON, Connector
 from analytics_assets.sources.failures import WrongConfiguration
 from analytics_assets.sources.google_analytics import GoogleAnalytics
 from analytics_assets.sources.meta_ads import MetaAds
-from analytics_assets.sources.redactor import SHORTEST, Redactor
+from analytics_assets.sources.redactor import SHORTEST, Redactor, looks_secret
 from analytics_assets.sources.shopify import Shopify
 from analytics_assets.sources.vendors import Vendors
 from analytics_assets.sources.woocommerce import WooCommerce
@@ -102,6 +102,11 @@ def check(source_type: str, settings: Mapping[str, Any], secrets: Mapping[str, A
     redactor = Redactor(checked)
     for name, value in settings.items():
         # It would stand in the clear part of the row, in lists and in messages.
-        if name in secret_names(source_type) or redactor.text(f"{name} {value}") != f"{name} {value}":
-            raise WrongConfiguration(f"setting {redactor.text(name)!r} holds a secret; secrets are given apart from settings")
+        text = f"{name} {value}"
+        is_held = name in secret_names(source_type) or redactor.text(text) != text
+        if is_held or looks_secret(text):
+            # (Its name is shown only where it looks like one: it may be the secret.)
+            shown = f"setting {redactor.text(name)!r}" if re.fullmatch("[a-z_]{1,40}", name) else "a setting"
+            problem = "holds a secret" if is_held else "has the name or the form of a secret"
+            raise WrongConfiguration(f"{shown} {problem}; secrets are given apart from settings")
     return connector_of(source_type).check_settings(settings, vendors), checked

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from os.path import commonprefix
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -19,6 +18,17 @@ SHORTEST = 6
 _NOT_SECRET = frozenset({"expires_at", "refresh_expires_at", "token_type", "scope"})
 # Of a credential that is a document itself (a service account), what is no secret: messages need it.
 _NOT_SECRET_WITHIN = _NOT_SECRET | {"type", "project_id", "client_email", "client_id", "universe_domain", "quota_project_id"}
+
+# As the database's data_sources_secrets_sealed has them: what the vendors' secrets look like.
+_VENDORS_FORM = re.compile(
+    r"EAA[A-Za-z0-9]{20}|shp[a-z]{2,3}_[0-9A-Za-z]{16}|(ck|cs)_[0-9a-f]{32}|-----BEGIN|ya29\.[0-9A-Za-z_-]{16}|1//[0-9A-Za-z_-]{16}"
+    r"|GOCSPX-"
+)
+
+
+def looks_secret(text: str) -> bool:
+    """Whether something in the text has the form of a vendor's secret, whosever it is."""
+    return _VENDORS_FORM.search(text) is not None
 
 
 def _is_secret(name: str, within: bool) -> bool:
@@ -73,6 +83,11 @@ def _spellings(text: str) -> Iterator[str]:
     ):
         yield quoted
         yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
 
 
 #: So many characters of the beginning of a secret are taken for a piece of it, where a text was cut off.
@@ -153,7 +168,7 @@ class Redactor:
                 at += 1
                 continue
             kept += [text[begun:at], MASK]
-            at += max(len(commonprefix([form, low[at : at + len(form)]])) for form in forms)
+            at += max(_common(form, low[at : at + len(form)]) for form in forms)
             begun = at
         return "".join([*kept, text[begun:]]) if kept else text
 

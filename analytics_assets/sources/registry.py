@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from analytics_assets.organizations import registry as organizations
 from analytics_assets.sources.connector import JSON, Account, Source
 from analytics_assets.sources.connectors import check, connector_of
-from analytics_assets.sources.redactor import Redactor
+from analytics_assets.sources.redactor import Redactor, looks_secret
 from analytics_assets.sources.secrets import SecretBox, SecretError
 from analytics_assets.sources.vendors import Vendors
 from analytics_assets.sql import query
@@ -148,9 +148,10 @@ def add(
     """
     settings, secrets = check(source_type, settings, secrets, vendors or Vendors.load())
     name = (name or default_name(source_type, settings)).strip()
-    redactor = Redactor(secrets)
-    if redactor.text(name) != name:
+    if Redactor(secrets).text(name) != name:
         raise SourceError("the name holds one of the secrets; choose another with --name")
+    if looks_secret(name):
+        raise SourceError("the name has the form of a secret; choose another with --name")
     if not name.isprintable() or not 1 <= len(name) <= 255:
         raise SourceError(f"name {name[:80]!r}: expected 1 to 255 printable characters")
     if not 1 <= frequency_minutes <= 44640:

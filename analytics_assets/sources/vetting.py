@@ -18,13 +18,14 @@ from analytics_assets.sources.report_windows import known_zone
 
 #: The remark on a page, and on its sync, that a secret was taken out of it.
 REMOVED = "secret_removed"
+_LOOKED_THROUGH, _MOST_POSITION = 16 * 1024, 64 * 1024
 _MOST_NAME, _MOST_FLAG, _MOST_VERSION, _MOST_ID = 200, 120, 40, 200
 
 
 def plain(text: str, redactor: Redactor, most: int) -> str:
     """One line of printable text without secrets, at most so many characters."""
-    # Redacted before it is cut: the beginning of a secret would not be known as one.
-    text = redactor.text(" ".join(text.split()))
+    # (What is cut off first cannot become part of the result; what is cut off last has been looked through.)
+    text = redactor.text(" ".join(text[: most + _LOOKED_THROUGH].split()))
     return "".join(char if char.isprintable() else " " for char in text).strip()[:most]
 
 
@@ -40,11 +41,13 @@ def account(found: Account, redactor: Redactor) -> Account:
 
 def page(found: RawPage, redactor: Redactor) -> RawPage:
     """The page without secrets. Raises Bug where its position holds one: it cannot be kept, and redacted it leads nowhere."""
-    if found.position is not None and holds_secret(found.position, redactor):
-        raise Bug(
-            f"{found.stream}: the vendor's cursor for the page after {found.number} holds a secret of the source, which is "
-            "stored nowhere; report it to the vendor"
-        )
+    if found.position is not None:
+        cursor = f"{found.stream}: the vendor's cursor for the page after {found.number}"
+        position = json.dumps(found.position, ensure_ascii=False)
+        if len(position) > _MOST_POSITION:
+            raise Bug(f"{cursor} has {len(position):,} characters, which is not kept; report it to the vendor")
+        if redactor.text(position) != position:
+            raise Bug(f"{cursor} holds a secret of the source, which is stored nowhere; report it to the vendor")
     body, was_redacted = redactor.body(found.body)
     flags = tuple(plain(flag, redactor, _MOST_FLAG) for flag in found.flags)
     vetted = replace(
@@ -59,12 +62,6 @@ def page(found: RawPage, redactor: Redactor) -> RawPage:
     if was_redacted and found.sameness is not None:
         vetted = replace(vetted, sameness=redactor.body(found.sameness)[0])
     return vetted
-
-
-def holds_secret(value: Any, redactor: Redactor) -> bool:
-    """Whether a JSON value does, keys included."""
-    text = json.dumps(value, ensure_ascii=False)
-    return redactor.text(text) != text
 
 
 def _shown(text: str, redactor: Redactor) -> str:

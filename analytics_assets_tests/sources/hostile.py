@@ -252,6 +252,8 @@ class Hostile:
             return self._meta(account, asked, zone, currency, name, more)
         if vendor == "woocommerce":
             return self._woocommerce(asked, zone, currency, name, more)
+        if "/shopify-results/" in asked.path:
+            return {"id": first, "legacyResourceId": first, "processedAt": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **more}
         return self._shopify(account, asked.json, zone, currency, name, more)
 
     def _google(self, asked: Any, zone: str, currency: str, echo: str, more: dict[str, Any]) -> Any:
@@ -329,7 +331,9 @@ class Hostile:
             refused = {"bulkOperation": None, "userErrors": [{"code": "LIMIT_REACHED", "message": name, "field": name}]}
             return {"data": {"bulkOperationRunQuery": refused if self.mode == "broken" else begun}, **more}
         if "BulkOperation" in query:
-            return {"data": {"node": {"id": name, "status": name, "errorCode": name, "url": name, **more}}}
+            url = f"{self.base}/shopify-results/{account}.jsonl?signature={quote(first, '')}"
+            status = name if self.mode == "drain" else "COMPLETED"
+            return {"data": {"node": {"id": name, "status": status, "errorCode": name, "objectCount": "1", "url": url, **more}}}
         agreements = {
             "pageInfo": no_more,
             "nodes": [{"id": name, "happenedAt": now, "sales": {"pageInfo": no_more, "nodes": [more]}}],
