@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg.types.json import Jsonb
 
-from analytics_assets.database import connect_async
+from analytics_assets.database import DatabaseError, connect_async
 from analytics_assets.sources.connector import JSON, Source
 from analytics_assets.sources.connectors import CONNECTORS
 from analytics_assets.sources.failures import Bug, SourceFailure, WrongConfiguration
@@ -279,7 +279,7 @@ class Engine:
                     async with self._control.transaction():
                         cursor = await self._control.execute(statement, parameters)
                         return await cursor.fetchall()
-                except (psycopg.OperationalError, psycopg.InterfaceError):
+                except (DatabaseError, psycopg.OperationalError, psycopg.InterfaceError):
                     if attempt == 5:
                         raise
                     await asyncio.sleep(0.1 * 2**attempt)

@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Jsonb
 
+from analytics_assets.database import DatabaseError
 from analytics_assets.sources.connector import RawPage
 from analytics_assets.sources.planning import Step
 from analytics_assets.sql import query
@@ -101,25 +102,30 @@ def _row(slot: int, entry: Entry) -> tuple[Any, ...]:
 
 
 class PageWriter:
-    """Stores pages through one connection, in the order in which they come. Use as an asynchronous context manager."""
+    """Stores pages through a few connections, so that one batch is sent while the server works on another. Use as an
+    asynchronous context manager.
 
-    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+    The pages of one source come one after the other, since a sync waits for each; those of different sources in any order.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]], *, connections: int = 2) -> None:
         self._connect = connect
         self._queue: asyncio.Queue[tuple[Entry, asyncio.Future[Outcome]]] = asyncio.Queue()
-        self._connection: AsyncConnection | None = None
-        self._worker: asyncio.Task[None] | None = None
+        self._lanes = [_Lane(connect) for _ in range(connections)]
+        self._workers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> PageWriter:
-        await self._open()
-        self._worker = asyncio.create_task(self._work())
+        for lane in self._lanes:
+            await lane.open()
+        self._workers = [asyncio.create_task(self._work(lane)) for lane in self._lanes]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        if self._connection is not None:
-            await self._connection.close()
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        for lane in self._lanes:
+            await lane.close()
 
     async def store(self, entry: Entry) -> Outcome:
         """Returns when the page is committed."""
@@ -127,15 +133,12 @@ class PageWriter:
         await self._queue.put((entry, future))
         return await future
 
-    async def _open(self) -> AsyncConnection:
-        connection = await self._connect()
-        await connection.execute("set client_min_messages = warning")
-        await connection.execute(query("stage_source_pages"))
-        await connection.commit()
-        self._connection = connection
-        return connection
+    async def set_aside(self, entry: Entry, reason: str) -> None:
+        """Keeps a page that cannot be read, byte by byte, in quarantine."""
+        async with await self._connect() as connection:
+            await set_aside(connection, entry, reason)
 
-    async def _work(self) -> None:
+    async def _work(self, lane: _Lane) -> None:
         while True:
             batch = [await self._queue.get()]
             size = len(batch[0][0].page.body)
@@ -143,7 +146,7 @@ class PageWriter:
                 batch.append(self._queue.get_nowait())
                 size += len(batch[-1][0].page.body)
             try:
-                outcomes = await self._write([entry for entry, _ in batch])
+                outcomes = await lane.write([entry for entry, _ in batch])
             except asyncio.CancelledError:
                 for _, future in batch:
                     future.cancel()
@@ -157,7 +160,27 @@ class PageWriter:
                 if not future.done():
                     future.set_result(outcome)
 
-    async def _write(self, entries: list[Entry]) -> list[Outcome]:
+
+class _Lane:
+    """One connection, and what is done when it breaks."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+        self._connect = connect
+        self._connection: AsyncConnection | None = None
+
+    async def open(self) -> AsyncConnection:
+        connection = await self._connect()
+        await connection.execute("set client_min_messages = warning")
+        await connection.execute(query("stage_source_pages"))
+        await connection.commit()
+        self._connection = connection
+        return connection
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def write(self, entries: list[Entry]) -> list[Outcome]:
         """One transaction. Done again where the server went away or broke a deadlock: what was stored is then known."""
         for attempt in range(_RETRIES + 1):
             try:
@@ -167,7 +190,7 @@ class PageWriter:
                     reason = f"PostgreSQL refuses it: {error.diag.message_primary}"
                     await self._set_aside(entries[0], reason)
                     return [Outcome("refused", reason=reason)]
-                return [outcome for entry in entries for outcome in await self._write([entry])]
+                return [outcome for entry in entries for outcome in await self.write([entry])]
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 if attempt == _RETRIES:
                     raise
@@ -178,15 +201,15 @@ class PageWriter:
 
     async def _reopen(self, attempt: int) -> None:
         try:
-            await self._open()
-        except (psycopg.OperationalError, OSError):
+            await self.open()
+        except (DatabaseError, psycopg.OperationalError, OSError):
             if attempt == _RETRIES - 1:
                 raise
 
     async def _store(self, entries: list[Entry]) -> list[Outcome]:
         connection = self._connection
         if connection is None or connection.closed:
-            connection = await self._open()
+            connection = await self.open()
         async with connection.transaction(), connection.cursor() as cursor:
             async with cursor.copy("copy pg_temp.source_pages from stdin (format binary)") as copy:
                 copy.set_types(_TYPES)
@@ -200,11 +223,6 @@ class PageWriter:
         connection = self._connection
         assert connection is not None
         async with connection.transaction():
-            await set_aside(connection, entry, reason)
-
-    async def set_aside(self, entry: Entry, reason: str) -> None:
-        """Keeps a page that cannot be read, byte by byte, in quarantine."""
-        async with await self._connect() as connection:
             await set_aside(connection, entry, reason)
 
 

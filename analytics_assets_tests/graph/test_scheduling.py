@@ -151,7 +151,9 @@ class TestPlan:
             ("orders", "hourly_aggregates"): ("orders", "hourly_aggregates"),
         }
         for assets, chain in chains.items():
-            assert plan_requests([OpenBucket(asset, "a", AT, False) for asset in assets], ["a"]) == [Request(chain, ("a",), AT, AT)]
+            assert plan_requests([OpenBucket(asset, "a", AT, False) for asset in assets], ["a"]) == [
+                Request(chain, ("a",), AT, AT)
+            ]
 
     def test_a_gap_makes_two_runs(self) -> None:
         buckets = [OpenBucket("orders", "a", AT, False), OpenBucket("orders", "a", AT + 3 * HOUR, False)]
