@@ -178,7 +178,7 @@ def test_a_cursor_that_holds_a_secret_ends_the_window(hostile: Hostile, connecte
 def test_a_cursor_without_end_is_not_kept() -> None:
     """Looking through it would hold up everybody."""
     page = RawPage("orders", b"[]", 1, datetime.now(UTC), "v1", "UTC", "EUR", 0, position={"after": "x" * 100_000})
-    with pytest.raises(Bug, match="orders: the vendor's cursor for the page after 1 has 100,0.. characters"):
+    with pytest.raises(Bug, match=r"orders: the vendor's cursor for the page after 1 has 100,0.. characters"):
         vetting.page(page, Redactor({}))
     name = vetting.account(Account("UTC", "EUR", "x" * 10_000_000), Redactor(SOURCES["key file"][2])).name
     assert name == "x" * 200
