@@ -67,6 +67,10 @@ class Run:
     tags: dict[str, str]
 
 
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class DagsterUI:
     """The server of `analytics ui`: web interface, daemon and code server."""
 
@@ -83,6 +87,8 @@ class DagsterUI:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A shell starts what runs in the background with Ctrl-C ignored, and its children inherit that.
+                preexec_fn=_interruptible,
             )
 
     def output(self) -> str:
