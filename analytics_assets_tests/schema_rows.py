@@ -55,8 +55,16 @@ ai_insights: organization_id = uuid 'e1', insight_type = 'trend', insight_key = 
  severity = 'low'
 performance_alerts: organization_id = uuid 'e1', alert_type = 'threshold_breach', channel = 'shopify', metric = 'orders',\
  current_value = 1, threshold_value = 2, threshold_type = 'below', message = 'm'
-event_tracking: organization_id = uuid 'e1', timestamp = {now}, session_id = 's', event_name = 'e'
-realtime_sessions: organization_id = uuid 'e1', started_at = {now}, last_activity = {later}, session_id = 's', page_url = '/'
+event_tracking: organization_id = uuid 'e1', timestamp = {now}, session_id = 's', event_name = 'e', visitor_id = 'v'
+visitor_sessions: organization_id = uuid 'e1', started_at = {now}, last_activity = {later}, events = 2, page_views = 1,\
+ is_own = true, session_id = 's', visitor_id = 'v'
+live_sessions: organization_id = uuid 'e1', started_at = {now}, last_activity = {later}, session_id = 's', visitor_id = 'v',\
+ page_url = '/'
+visitors: organization_id = uuid 'e1', first_seen_at = {now}, visitor_id = 'v'
+event_identities: organization_id = uuid 'e1', identified_at = {now}, known_as = 'a', user_id = 'u'
+event_messages: organization_id = uuid 'e1', id = uuid 'e2'
+event_keys: organization_id = uuid 'e1', name = 'k', hint = 'wk_', key_sha256 = sha256('k')
+funnels: organization_id = uuid 'e1', funnel_name = 'f', unit = 'user', window_seconds = 60, steps = '[1]'
 cohort_analysis: organization_id = uuid 'e1', cohort_type = 'signup', period_type = 'week', cohort_date = '2026-03-02',\
  period_number = 0, cohort_size = 3, active_users = 2, is_complete = true
 funnel_analysis: organization_id = uuid 'e1', funnel_name = 'f', date = '2026-03-02', step_order = 1, step_name = 's',\
@@ -82,9 +90,13 @@ ai_insights: severity = 'apocalyptic'; insight_type = 'gossip'; title = ''; conf
  is_read = null; recommendations = '{{}}'; organization_id = uuid 'e2'
 performance_alerts: alert_type = 'hunch'; threshold_type = 'around'; is_active = null; is_active = false; is_acknowledged = true;\
  resolved_at = {now}
-event_tracking: event_name = ''; session_id = null
-realtime_sessions: last_activity = {before}; duration_seconds = -1; is_active = null; device_type = 'toaster'; country = 'de';\
- country = 'D'
+event_tracking: event_name = ''; session_id = null; event_type = 'fax'; visitor_id = ''; user_id = 'other'; currency = 'eur'
+visitor_sessions: last_activity = {before}; events = 0; page_views = 3; session_id = ''; visitor_id = ''
+live_sessions: last_activity = {before}; is_active = null; device_type = 'toaster'; country = 'de'; country = 'D'
+visitors: visitor_id = ''; user_id = 'other'
+event_identities: user_id = 'a'
+funnels: funnel_name = ''; unit = 'visit'; window_seconds = 0; version = 0; steps = '[]'; steps = '1'; organization_id = uuid 'e2'
+event_keys: name = ''; key_sha256 = 'short'; revoked_at = {before}; organization_id = uuid 'e2'
 cohort_analysis: cohort_type = 'birth'; period_type = 'year'; period_type = 'month'; period_number = -1; active_users = 4;\
  cohort_size = 0, active_users = 0; active_users = -1; cohort_date = '2026-03-03'
 funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; organization_id = uuid 'e2'
@@ -100,7 +112,12 @@ EXPLAINED = {
     "cohort_analysis": ["cohort_analysis_check", "cohort_analysis_date_begins_period"],
     "funnel_analysis": ["funnel_analysis_check"],
     "performance_alerts": ["performance_alerts_acknowledged_when", "performance_alerts_resolved_is_inactive"],
-    "realtime_sessions": ["realtime_sessions_activity_follows_start"],
+    "event_tracking": ["event_tracking_check"],
+    "visitor_sessions": ["visitor_sessions_activity_follows_start", "visitor_sessions_check"],
+    "live_sessions": ["live_sessions_activity_follows_start"],
+    "visitors": ["visitors_check"],
+    "event_identities": ["event_identities_not_itself"],
+    "event_keys": ["event_keys_check"],
 }
 # A second row of the same key, whatever else it says.
 TWICE = """
@@ -111,7 +128,13 @@ data_sources: currency = 'USD'
 quarantine: reason = 'another'
 ai_insights: title = 'another'
 performance_alerts: current_value = 7
-realtime_sessions: page_url = '/2'
+visitor_sessions: events = 3
+live_sessions: page_url = '/2'
+visitors: first_seen_at = {later}
+event_identities: user_id = 'w'
+event_messages: id = uuid 'e2'
+event_keys: name = 'other'
+funnels: version = 2
 cohort_analysis: active_users = 1
 funnel_analysis: conversions = 0
 exchange_rates: rate = 1.2

@@ -2,7 +2,7 @@
 
 create or replace function private.partition_name(parent text, step text, period_start timestamp) returns text
 language sql immutable set search_path = '' as $$
-    select parent || '_' || to_char(period_start, case step when 'day' then 'YYYYMMDD' else 'YYYYMM' end)
+    select parent || '_' || to_char(period_start, case step when 'hour' then 'YYYYMMDDHH24' when 'day' then 'YYYYMMDD' else 'YYYYMM' end)
 $$;
 
 -- Asked again after waiting for a lock, to_regclass answers from a cache that the wait does not renew: two transactions
@@ -73,7 +73,8 @@ language sql stable set search_path = '' set timezone = 'UTC' as $$
     join pg_catalog.pg_class c on c.oid = i.inhrelid
     cross join lateral (
         select to_timestamp(substring(c.relname from '\d+$'),
-                            case s.step when 'day' then 'YYYYMMDD' else 'YYYYMM' end) at time zone 'UTC' as period_start
+                            case s.step when 'hour' then 'YYYYMMDDHH24' when 'day' then 'YYYYMMDD' else 'YYYYMM' end)
+                   at time zone 'UTC' as period_start
     ) b
     where s.parent = parent_table
     order by b.period_start

@@ -13,7 +13,8 @@ begin
                'channels', 'metrics', 'exchange_rates', 'partition_ledger',
                'data_sources', 'sync_logs', 'sync_streams', 'raw_data_backup', 'raw_page_digests', 'raw_report_digests', 'quarantine', 'orders', 'refunds',
                'customers', 'order_sales', 'metric_observations', 'daily_observations', 'hourly_facts', 'daily_facts', 'ai_insights', 'performance_alerts',
-               'event_tracking', 'realtime_sessions', 'cohort_analysis', 'funnel_analysis')
+               'event_tracking', 'visitor_sessions', 'live_sessions', 'visitors', 'visitor_days', 'event_identities',
+               'event_messages', 'event_keys', 'funnels', 'cohort_analysis', 'funnel_analysis')
     loop
         execute format('alter table %s enable row level security', relation);
         execute format('revoke all on %s from public', relation);
