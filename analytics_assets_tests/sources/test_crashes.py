@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
@@ -28,17 +28,20 @@ class Workers:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def run(self, kill_after: float | None = None) -> str:
-        """One worker, to its end or killed after so many seconds; how it ended."""
+    def run(self, kill_when: Callable[[], bool] | None = None) -> str:
+        """One worker, to its end or killed as soon as a condition holds; how it ended.
+
+        The moment is one of its progress: by the clock, a slow machine killed all twenty before their first page.
+        """
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         child = int(self._line())
-        if kill_after is not None:
-            time.sleep(kill_after)
-            # One that was quick has ended by itself.
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+        # One that was quick has ended by itself.
+        with suppress(ProcessLookupError):
+            while kill_when is not None:
+                os.kill(child, signal.SIGKILL if kill_when() else 0)
+                time.sleep(0.002)
         return self._line()
 
 
@@ -64,7 +67,8 @@ def test_a_worker_killed_twenty_times_leaves_what_an_undisturbed_one_does(
     with live(connection, monkeypatch, 8, 6, orders_per_day=16) as world, workers(world.now) as crew:
         ended, stored = [], []
         for number in range(KILLS):
-            ended.append(crew.run(kill_after=roll.uniform(0.1, 0.9)))
+            asked = sum(world.sandbox.counts.values()) + roll.randint(1, 80)
+            ended.append(crew.run(kill_when=lambda asked=asked: sum(world.sandbox.counts.values()) >= asked))  # type: ignore[misc]
             stored.append(world.rows("select count(*) as n from public.raw_data_backup")[0]["n"])
             held = world.rows("select count(*) as n from public.data_sources where lease_owner is not null")[0]["n"]
             running = world.rows("select count(*) as n from public.data_sources where sync_status = 'running'")[0]["n"]
