@@ -76,6 +76,8 @@ class Faults:
         self._faults: list[Fault] = []
         self._seen: Counter[tuple[int, str, str | None]] = Counter()
         self._struck: Counter[int] = Counter()
+        #: How often each kind has hit a request, since the server runs.
+        self.made: Counter[str] = Counter()
 
     def add(self, fault: Fault) -> Fault:
         """Sets a fault beside those in force; returns it with its ``since``."""
@@ -121,5 +123,6 @@ class Faults:
                 dice = f"{self._seed}:{fault.kind}:{vendor}:{slug}:{self._seen[key]}"
                 if fault.share >= 1 or Dice(dice).chance(fault.share):
                     self._struck[fault.since] += 1
+                    self.made[fault.kind] += 1
                     return fault
         return None

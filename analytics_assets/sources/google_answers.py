@@ -181,7 +181,9 @@ def _flags(answer: Mapping[str, Any]) -> tuple[str, ...]:
         if metadata.get(name) and metadata[name] != [{}]
     ]
     reasons = metadata.get("dataTruncationReasons") or []
-    flags += [f"truncated:{str(reason)[:60]}" for reason in (reasons if isinstance(reasons, list) else [reasons])]
+    for reason in reasons if isinstance(reasons, list) else [reasons]:
+        message = reason.get("dataTruncationMessage") if isinstance(reason, dict) else None
+        flags.append(f"truncated:{str(message or reason)[:60]}")
     # Metrics that the credentials may not see are reported as 0.
     restrictions = metadata.get("schemaRestrictionResponse")
     active = restrictions.get("activeMetricRestrictions") if isinstance(restrictions, dict) else None

@@ -19,7 +19,6 @@ from uuid import UUID
 
 import google.auth.jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from google.auth.crypt import RSASigner
 from google.auth.exceptions import GoogleAuthError
 
 from analytics_assets.sources.connector import Source
@@ -32,6 +31,7 @@ from analytics_assets.sources.failures import (
     Throttled,
     WrongConfiguration,
 )
+from analytics_assets.sources.google_keys import KeySigner
 from analytics_assets.sources.http import Call, Http, Response, error_text, redact
 from analytics_assets.sources.vendors import Vendors
 
@@ -92,7 +92,7 @@ def _assertion(text: str, audience: str) -> str:
         if not isinstance(email, str) or not isinstance(key, str):
             raise TypeError
         key_id = document.get("private_key_id")
-        signer = RSASigner.from_string(key, key_id if isinstance(key_id, str) else None)  # type: ignore[no-untyped-call]
+        signer = KeySigner(key, key_id if isinstance(key_id, str) else None)
         now = int(time.time())
         claims = {"iss": email, "scope": SCOPE, "aud": audience, "iat": now, "exp": now + _LIFETIME}
         signed: bytes = google.auth.jwt.encode(signer, claims)  # type: ignore[no-untyped-call]

@@ -66,10 +66,16 @@ def _base64_forms(value: str) -> Iterator[str]:
         yield text.replace("+", "-").replace("/", "_")
 
 
+# What neither JSON nor a URL writes otherwise: most tokens, and most lines of a key.
+_SPELT_ONE_WAY = re.compile(r"[A-Za-z0-9_.~-]+")
+
+
 def _spellings(text: str) -> Iterator[str]:
     """As it is, within JSON (slashes escaped too, as PHP does), within JSON within JSON, within a URL or a form, within a
     URL within a URL."""
     yield text
+    if _SPELT_ONE_WAY.fullmatch(text):
+        return
     for plain in (True, False):
         escaped = json.dumps(text, ensure_ascii=plain)[1:-1]
         for once in (escaped, escaped.replace("/", "\\/")):

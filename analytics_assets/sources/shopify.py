@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
-from analytics_assets.raw.shapes import quarter_of
 from analytics_assets.sources.connector import JSON, Account, Connector, RawPage, Source, StreamPolicy, Task
 from analytics_assets.sources.failures import AskForLess, Bug, PermissionDenied, WrongConfiguration
 from analytics_assets.sources.http import Http
+from analytics_assets.sources.shopify_answers import end_of, instants_of, key_of, nodes_of, rest_of
 from analytics_assets.sources.shopify_bulk import ORDERS_A_PAGE, BulkReader, BulkRefused, Part
 from analytics_assets.sources.shopify_client import GraphQL, ShopClient
 from analytics_assets.sources.shopify_queries import (
     ACCOUNT,
     AGREEMENTS_AT_ONCE,
-    DRAINED_AGREEMENTS,
     DRAINED_SALES,
     ORDER_AGREEMENTS,
     ORDERS,
@@ -38,7 +37,6 @@ _SHOP = re.compile(r"[a-z0-9][a-z0-9-]*\.myshopify\.com")
 _WIDE = timedelta(days=7)
 # Shopify pages no deeper into a list.
 _DEEPEST = 25_000
-_FIRST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class _Place:
     Attributes:
         after: cursor of the orders page; first: orders on it.
         number: of the page within the window; read: orders before it.
-        drain: what of the orders before it is still to be read, one request each: see _drain.
+        drain: what of the orders before it is still to be read, one request each: see rest_of.
         is_end: there are no more orders after these.
         flags: remarks that stay for the whole window.
     """
@@ -72,64 +70,6 @@ class _Place:
     @staticmethod
     def of(position: JSON) -> _Place:
         return _Place(**{**position, "drain": tuple(position.get("drain", ())), "flags": tuple(position.get("flags", ()))})
-
-
-def _nodes(connection: Any) -> list[JSON]:
-    nodes = connection.get("nodes") if isinstance(connection, dict) else None
-    return [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
-
-
-def _end_of(connection: Any) -> tuple[bool, str | None]:
-    """Whether a connection has more, and after which cursor. Raises Bug."""
-    page = connection.get("pageInfo") if isinstance(connection, dict) else None
-    if not isinstance(page, dict) or page.get("hasNextPage") is not True:
-        return False, None
-    if not isinstance(page.get("endCursor"), str):
-        # Without it the next page would be the first one again, and so on for ever.
-        raise Bug("shopify: a list has more, and no endCursor to read on from")
-    return True, page["endCursor"]
-
-
-def _drain(order: str, agreements: Any, after: str | None, after_sale: str | None, size: int) -> JSON | None:
-    """The request that reads on where this part of an order's agreements ends; None where nothing is left.
-
-    ``after``, ``after_sale``, ``size``: how this part was asked for. An agreement whose sales did not all fit is read alone,
-    from its own cursor on, and so are those after it.
-    """
-    has_more, end = _end_of(agreements)
-    unread = [_end_of(agreement.get("sales")) for agreement in _nodes(agreements)]
-    if size == 1 and unread and unread[0][0]:
-        return {"order": order, "after": after, "after_sale": unread[0][1], "size": 1}
-    if size > 1 and any(more for more, _ in unread):
-        return {"order": order, "after": after, "after_sale": None, "size": 1}
-    return (
-        {"order": order, "after": end, "after_sale": None, "size": size if size == 1 else DRAINED_AGREEMENTS}
-        if has_more
-        else None
-    )
-
-
-def _moments(node: Mapping[str, Any]) -> Iterator[Any]:
-    """When an order or a part of it counts: the order itself, its cancellation, and each of its agreements."""
-    yield from (node.get(name) for name in ("processedAt", "cancelledAt", "happenedAt"))
-    yield from (agreement.get("happenedAt") for agreement in _nodes(node.get("agreements")))
-
-
-def _instants(nodes: Iterable[Mapping[str, Any]]) -> tuple[datetime, ...]:
-    """To the quarter of an hour, ascending. What lies outside of all reason is a broken date, and no hour is made for it."""
-    latest, found = datetime.now(UTC) + timedelta(days=1), set[datetime]()
-    for text in (moment for node in nodes for moment in _moments(node)):
-        try:
-            moment = datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
-        except (ValueError, OverflowError):
-            continue
-        if moment is not None and _FIRST <= moment <= latest:
-            found.add(quarter_of(moment))
-    return tuple(sorted(found))
-
-
-def _key(order: Mapping[str, Any]) -> str:
-    return str(order.get("legacyResourceId") or str(order.get("id", "")).rpartition("/")[2])
 
 
 class Shopify(Connector):
@@ -221,8 +161,8 @@ class Shopify(Connector):
             currency=self.source.currency,
             records=part.orders,
             position=position,
-            instants=_instants(part.records),
-            keys=tuple(_key(record) for record in part.records if record.get("__parentId") is None),
+            instants=instants_of(part.records),
+            keys=tuple(key_of(record) for record in part.records if record.get("__parentId") is None),
             flags=part.flags,
             broken=part.broken,
         )
@@ -230,11 +170,22 @@ class Shopify(Connector):
     # --- Page by page ------------------------------------------------------------------------------------------
 
     async def _paged(self, task: Task, place: _Place) -> AsyncIterator[RawPage]:
+        """Raises Bug where a cursor leads back to what was read: it would go on so for ever."""
+        # What an order has more of is asked for anew where the order itself comes again: so that is known for a page only.
+        lists, drained = set[str | None](), set[str]()
         while not place.is_over:
             if place.drain:
-                page, place = await self._drained(place)
+                drained.add(json.dumps(place.drain[0]))
+                page, after = await self._drained(place)
+                is_back = bool(after.drain) and json.dumps(after.drain[0]) in drained
             else:
-                page, place = await self._orders(task, place)
+                lists.add(place.after)
+                drained.clear()
+                page, after = await self._orders(task, place)
+                is_back = not after.is_end and after.after in lists
+            if is_back:
+                raise Bug(f"shop {self.client.shop}: a list has more, and its endCursor leads back to what was read")
+            place = after
             yield page
 
     async def _orders(self, task: Task, place: _Place) -> tuple[RawPage, _Place]:
@@ -252,8 +203,8 @@ class Shopify(Connector):
                     raise
                 place = replace(place, first=place.first // 2)
         orders = answer.data.get("orders")
-        nodes, (has_more, end) = _nodes(orders), _end_of(orders)
-        drain = (_drain(str(node.get("id")), node.get("agreements"), None, None, AGREEMENTS_AT_ONCE) for node in nodes)
+        nodes, (has_more, end) = nodes_of(orders), end_of(orders)
+        drain = (rest_of(str(node.get("id")), node.get("agreements"), None, None, AGREEMENTS_AT_ONCE) for node in nodes)
         after = replace(
             place,
             after=end,
@@ -266,7 +217,7 @@ class Shopify(Connector):
         page = self._page(
             answer, place, after, nodes, "" if is_list else "no page of orders: data.orders has no nodes and pageInfo"
         )
-        return replace(page, keys=tuple(_key(node) for node in nodes)), after
+        return replace(page, keys=tuple(key_of(node) for node in nodes)), after
 
     async def _drained(self, place: _Place) -> tuple[RawPage, _Place]:
         """A page with more of an order that did not fit on its page, and the place after it."""
@@ -283,7 +234,7 @@ class Shopify(Connector):
         # An order that was deleted since has nothing more to read.
         nodes = [order] if isinstance(order, dict) else []
         more = (
-            _drain(item["order"], nodes[0].get("agreements"), item["after"], item["after_sale"], item["size"]) if nodes else None
+            rest_of(item["order"], nodes[0].get("agreements"), item["after"], item["after_sale"], item["size"]) if nodes else None
         )
         after = replace(place, number=place.number + 1, drain=((more,) if more else ()) + tuple(rest))
         return replace(self._page(answer, place, after, nodes, ""), request={"drain": dict(item)}), after
@@ -299,7 +250,7 @@ class Shopify(Connector):
             currency=self.source.currency,
             records=len(nodes),
             position=after.json(),
-            instants=_instants(nodes),
+            instants=instants_of(nodes),
             flags=(*place.flags, *answer.flags),
             # The body also tells how many points are left, which are other ones at each call.
             sameness=json.dumps(answer.data, sort_keys=True).encode(),

@@ -249,11 +249,13 @@ class SourceSync:
         return account
 
     async def _read(self, step: Step, queue: deque[Step], result: Result) -> None:
+        why = ""
         for _ in range(_MOST_RESTARTS):
             try:
                 await self._read_window(step, result)
                 return
-            except WindowMoved:
+            except WindowMoved as moved:
+                why = str(moved) or "its records changed between pages"
                 # What is stored stays: records are versions, and a report counts only when it is whole.
                 self.tally.restarts += 1
                 step = replace(step, position=None, fetch_id=None)
@@ -263,9 +265,7 @@ class SourceSync:
                     raise
                 queue.extendleft(reversed(halves))
                 return
-        raise RetryLater(
-            f"{step.task.stream}: its records changed between pages {_MOST_RESTARTS} times; it is read again at the next sync"
-        )
+        raise RetryLater(f"{step.task.stream}: begun anew {_MOST_RESTARTS} times ({why}); it is read again at the next sync")
 
     async def _read_window(self, step: Step, result: Result) -> None:
         fetch_id = step.fetch_id or uuid4()

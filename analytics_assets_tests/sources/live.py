@@ -1,82 +1,28 @@
 """Organisations of the sandbox in a test's database, synced over HTTP by the project's own engine."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from analytics_assets.sandbox.app import running, vendor_environment
-from analytics_assets.sandbox.compare import Comparison, compare
-from analytics_assets.sandbox.connect import VENDORS, connect_world, organization_id
-from analytics_assets.sandbox.faults import Fault
+from analytics_assets.sandbox.connect import VENDORS, connect_world
+from analytics_assets.sandbox.live import Connection, LiveWorld
 from analytics_assets.sandbox.state import Sandbox
-from analytics_assets.sandbox.world import Clock, World, make_world
-from analytics_assets.sources.engine import Engine, SyncReport
+from analytics_assets.sandbox.world import Clock, make_world
 
-Connection = psycopg.Connection[dict[str, Any]]
+__all__ = ["NOW", "Connection", "Live", "live"]
+
 # A Sunday on which clocks go back in Europe lies in the week before.
 NOW = datetime(2026, 10, 28, 15, 0, tzinfo=UTC)
 
 
 @dataclass
-class Live:
+class Live(LiveWorld):
     """A world, its server, and the database that is to follow it."""
-
-    connection: Connection
-    sandbox: Sandbox
-    base: str
-
-    @property
-    def world(self) -> World:
-        return self.sandbox.world
-
-    @property
-    def now(self) -> datetime:
-        return self.sandbox.clock.now()
-
-    @property
-    def ids(self) -> list[Any]:
-        return [organization_id(one) for one in self.world.organizations]
-
-    def engine(self, **options: Any) -> Engine:
-        """An engine whose clock is the sandbox's."""
-        return Engine(clock=self.sandbox.clock.now, **options)
-
-    def sync(self, **options: Any) -> SyncReport:
-        """One pass over what is due."""
-        return asyncio.run(self.engine().run(**options))
-
-    def due(self) -> None:
-        """Everything is due now."""
-        self.connection.execute("update public.data_sources set next_sync_at = now()")
-        self.connection.commit()
-
-    def fault(self, kind: str, **options: Any) -> Fault:
-        """Sets a fault."""
-        return self.sandbox.faults.add(Fault(kind, **options))
-
-    def compute(self) -> None:
-        """Orders, hours and days of the whole world, by the statements that the assets run."""
-        start = datetime.combine(self.world.first_day - timedelta(days=2), datetime.min.time(), UTC)
-        # To the end of the running day of every zone: by the database's clock it is over, and waits for its hours.
-        end = self.now.replace(hour=0, minute=0) + timedelta(hours=40)
-        for function in ("ingest_orders", "aggregate_hourly_data"):
-            self.connection.execute(f"select count(*) from public.{function}(%s, %s, %s)", (self.ids, start, end))
-            self.connection.commit()
-        self.connection.execute(
-            "select count(*) from public.aggregate_daily_data(%s, %s, %s)",
-            (self.ids, self.world.first_day - timedelta(days=1), self.now.date()),
-        )
-        self.connection.commit()
-
-    def compare(self, **options: Any) -> Comparison:
-        """The aggregates beside the world's truth."""
-        return compare(self.connection, self.world, self.now, **options)
 
     def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of a statement."""

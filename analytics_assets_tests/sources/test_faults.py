@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from analytics_assets_tests.sources.live import Connection, Live, live
+from benchmarks.fault_trial import run_trial
 
 QUICK = {"timeout": 1.0, "patience": 1.0}
 # What a source says of each fault, where it does not get over it by itself.
@@ -28,15 +29,6 @@ def _pass(live: Live, **options: object) -> dict[str, int]:
     return dict(report.outcomes)
 
 
-def _resume(live: Live) -> None:
-    """What an operator does when the vendors are themselves again."""
-    live.rows(
-        "update public.data_sources set failure_kind = null, failures = 0, next_sync_at = now()"
-        " where failure_kind not in ('retry', 'throttled') returning 1"
-    )
-    live.due()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_alone(connection: Connection, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     with live(connection, monkeypatch, 3, 2, orders_per_day=4) as world:
@@ -58,10 +50,33 @@ def test_a_fault_alone(connection: Connection, monkeypatch: pytest.MonkeyPatch, 
             assert log["next_sync_at"] > datetime.now(UTC)
             assert log["metadata"]["failure_kind"] == log["failure_kind"]
         world.sandbox.faults.clear()
-        _resume(world)
+        world.resume()
+        world.due()
         assert set(_pass(world)) == {"completed"}
         world.compute()
         assert not world.compare().differences[:5]
+
+
+# What a source says of faults that only some vendors know: failures, and remarks of syncs that completed.
+OF_SOME = {
+    "forbidden": {"permission"},
+    "shifting": {"restarted"},
+    "reduce": {"reduce"},
+    "failed_job": {"retry", "reduce"},
+    "cut_off": {"truncated:Data older than two years is not returned."},
+}
+
+
+@pytest.mark.parametrize("kind", OF_SOME)
+def test_a_fault_of_some_vendors_alone(connection: Connection, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    with live(connection, monkeypatch, 3, 2, orders_per_day=4) as world:
+        trial = run_trial(world, kind)
+        assert trial.holds, trial
+        assert trial.hit == 1 and trial.passes == 1
+        assert {name for name, count in (trial.syncs + trial.remarks).items() if count} >= OF_SOME[kind]
+        if kind == "failed_job":
+            told = [log["error_message"] for log in world.logs(datetime.min.replace(tzinfo=UTC), ["sandbox-0003"])]
+            assert any("the operation has ended without a result" in text for text in told if text), told
 
 
 def test_all_faults_at_once_in_a_sync_of_a_hundred_organisations(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +100,8 @@ def test_all_faults_at_once_in_a_sync_of_a_hundred_organisations(connection: Con
         assert all(row["error_message"] for row in failed)
 
         world.sandbox.faults.clear()
-        _resume(world)
+        world.resume()
+        world.due()
         assert _pass(world) == {"completed": 400}
         assert world.rows(
             "select count(*) as n from public.data_sources where sync_status <> 'success' or lease_owner is not null"

@@ -237,6 +237,10 @@ def test_a_window_of_another_zone_is_asked_for_with_every_day_that_it_touches(ve
         ({"metadata": METADATA | {"samplingMetadatas": [{}], "subjectToThresholding": False}}, ()),
         ({"metadata": METADATA | {"dataTruncationReasons": ["ROW_LIMIT"]}}, ("truncated:ROW_LIMIT",)),
         (
+            {"metadata": METADATA | {"dataTruncationReasons": [{"dataTruncationMessage": "Older data is not returned."}]}},
+            ("truncated:Older data is not returned.",),
+        ),
+        (
             {
                 "metadata": METADATA
                 | {"schemaRestrictionResponse": {"activeMetricRestrictions": [{"metricName": "totalRevenue"}]}}

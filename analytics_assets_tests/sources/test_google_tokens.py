@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from math import gcd, lcm
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -10,6 +11,7 @@ import google.auth.jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from google.auth.crypt import RSASigner
 from starlette.responses import Response
 
 from analytics_assets.sources.connector import JSON
@@ -23,6 +25,7 @@ from analytics_assets.sources.failures import (
     WrongConfiguration,
 )
 from analytics_assets.sources.google_analytics import GoogleAnalytics
+from analytics_assets.sources.google_keys import KeySigner
 from analytics_assets.sources.google_tokens import SCOPE, _Cache, _Kept
 from analytics_assets.sources.vendors import Vendors
 from analytics_assets_tests.sources.google_property import error, failure, hours, property_of, read, report
@@ -197,6 +200,43 @@ def test_what_is_no_key_is_named_and_not_shown(vendor: Vendor, secrets: dict[str
     assert "SECRET" not in str(found) and "PRIVATE KEY" not in str(found)
     # Nor with what it is chained to.
     assert found.__cause__ is None and found.__suppress_context__
+    assert not vendor.asked
+
+
+def forged(key: rsa.RSAPrivateKey, **changed: int) -> rsa.RSAPrivateKey:
+    """The key with other numbers in it, as a file may hold them."""
+    whole = key.private_numbers()
+    numbers = {name: getattr(whole, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")} | changed
+    public = rsa.RSAPublicNumbers(whole.public_numbers.e, numbers["p"] * numbers["q"])
+    return rsa.RSAPrivateNumbers(**numbers, public_numbers=public).private_key(unsafe_skip_rsa_key_validation=True)
+
+
+def without_primes() -> rsa.RSAPrivateKey:
+    """A key that satisfies every equation, with a number in it that is no prime."""
+    e, q = 65537, rsa.generate_private_key(65537, 2048).private_numbers().q
+    p = (1 << 1023) + 1
+    while p % 3 or gcd(e, p - 1) > 1:
+        p += 2
+    d = pow(e, -1, lcm(p - 1, q - 1))
+    numbers = {"p": p, "q": q, "d": d, "dmp1": d % (p - 1), "dmq1": d % (q - 1), "iqmp": pow(q, -1, p)}
+    return forged(rsa.generate_private_key(65537, 2048), **numbers)
+
+
+def test_the_signature_is_the_one_that_googles_own_library_makes(rsa_key: rsa.RSAPrivateKey) -> None:
+    pem = json.loads(key_file(rsa_key)["service_account"])["private_key"]
+    ours, theirs = KeySigner(pem, "k1"), RSASigner.from_string(pem, "k1")  # type: ignore[no-untyped-call]
+    assert ours.sign(b"text") == ours.sign("text") == theirs.sign(b"text")
+    assert ours.key_id == theirs.key_id == "k1"
+
+
+def test_a_key_whose_numbers_do_not_make_a_key_signs_nothing(vendor: Vendor, rsa_key: rsa.RSAPrivateKey) -> None:
+    whole = rsa_key.private_numbers()
+    changes = [{name: getattr(whole, name) + 2} for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")]
+    changes += [{"iqmp": 0}, {"d": 1, "dmp1": 1, "dmq1": 1}]
+    keys = [forged(rsa_key, **change) for change in changes]
+    for key in [*keys, without_primes(), rsa.generate_private_key(65537, 4104)]:
+        found = failure(vendor, secrets=key_file(key))
+        assert isinstance(found, WrongConfiguration) and str(found).startswith("service_account: it is no key that signs")
     assert not vendor.asked
 
 

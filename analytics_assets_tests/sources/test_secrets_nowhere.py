@@ -1,12 +1,14 @@
 """Whatever a vendor sends back and a tenant enters: no secret of a source, in no spelling, is stored, logged or shown.
 
-The vendor is ``hostile``. Searched are the whole database (also what is packed in it), what is logged, what is said.
+The vendor is ``hostile``. Searched are the whole database (also what is packed in it) and its dump, what is
+logged, the database's server's own log too, what is said, and every file.
 """
 
 import asyncio
 import base64
 import json
 import logging
+import os
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,7 +29,7 @@ from analytics_assets.sources.redactor import Redactor
 from analytics_assets.sources.secrets import KEYS_VARIABLE
 from analytics_assets_tests.sources.hostile import Hostile, made_up
 from analytics_assets_tests.sources.hostile_sources import ACCOUNTS, MARKS, REFRESH, SOURCES, given, settings_of
-from analytics_assets_tests.sources.leaks import LEAST, Logged, Search, dump
+from analytics_assets_tests.sources.leaks import LEAST, Logged, Search, ServerLog, dump, written_dump, written_files
 from analytics_assets_tests.sources.stores import NEW, add_acme
 from analytics_assets_tests.sources.vendor import serving
 from analytics_assets_tests.woocommerce import Connection
@@ -39,10 +41,13 @@ MODES = (
 )  # fmt: skip
 
 
-def check_nowhere(hostile: Hostile, connection: Connection, *said: str) -> None:
-    """Nothing secret stands in the database, or in what was said."""
+def check_nowhere(hostile: Hostile, connection: Connection, server_log: ServerLog, *said: str) -> None:
+    """Nothing secret stands in the database, in its dump, in its server's log, in a file, or in what was said."""
     search = Search(given() | hostile.known)
-    places = [place for name, text in dump(connection).items() for place in search.found(name, text)]
+    texts = dump(connection) | written_files()
+    texts |= {"pg_dump": written_dump(os.environ["DATABASE_URL"]), "the server's log": server_log.text()}
+    assert len(texts["pg_dump"]) > 100_000
+    places = [place for name, text in texts.items() for place in search.found(name, text)]
     places += [place for text in said for place in search.found("said", text)]
     assert not places, "\n".join(places[:20])
 
@@ -60,6 +65,12 @@ def logged() -> Iterator[Logged]:
     logging.getLogger().removeHandler(handler)
     for name, level in before.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture
+def server_log(connection: Connection) -> ServerLog:
+    """From the beginning of the test."""
+    return ServerLog(connection)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +140,7 @@ def test_the_search_finds_every_spelling(connection: Connection) -> None:
 
 
 def test_nothing_that_vendors_send_back_is_kept(
-    hostile: Hostile, connected: Connection, logged: Logged, capfd: pytest.CaptureFixture[str]
+    hostile: Hostile, connected: Connection, logged: Logged, server_log: ServerLog, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """In data, names, ids, cursors, remarks, errors, headers, redirects, pages, of data and of tokens."""
     said = dict[str, str]()
@@ -144,7 +155,7 @@ def test_nothing_that_vendors_send_back_is_kept(
     connected.commit()
 
     output = capfd.readouterr()
-    check_nowhere(hostile, connected, *said.values(), *logged.texts, output.out, output.err)
+    check_nowhere(hostile, connected, server_log, *said.values(), *logged.texts, output.out, output.err)
     # It was there to be found: in pages of all, in those set aside, in names, remarks, and messages.
     for column, table, count in (
         ("source", "raw_data_backup where raw_data::text like '%[secret]%'", 4),
@@ -200,7 +211,12 @@ def test_what_is_wrong_with_one_account_stops_no_other(hostile: Hostile, connect
 
 
 def test_nothing_in_a_run_of_dagster(
-    hostile: Hostile, connected: Connection, instance: dg.DagsterInstance, logged: Logged, capfd: pytest.CaptureFixture[str]
+    hostile: Hostile,
+    connected: Connection,
+    instance: dg.DagsterInstance,
+    logged: Logged,
+    server_log: ServerLog,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Its event log, its metadata and what it prints."""
     from analytics_assets.definitions import defs
@@ -212,13 +228,18 @@ def test_nothing_in_a_run_of_dagster(
         assert result.success
         assert {account for reached, account in hostile.reached if reached == mode} == ACCOUNTS
     output = capfd.readouterr()
-    check_nowhere(hostile, connected, *logged.texts, output.out, output.err)
+    check_nowhere(hostile, connected, server_log, *logged.texts, output.out, output.err)
     events = rows(connected, "select event from dagster.event_logs where event like '%[secret]%'")
     assert len(events) > 10 and "[secret]" in output.err
 
 
 def test_nothing_in_what_commands_say(
-    hostile: Hostile, connection: Connection, logged: Logged, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    hostile: Hostile,
+    connection: Connection,
+    logged: Logged,
+    server_log: ServerLog,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """add, list, test and sync, of a vendor that answers and of one that does not."""
     hostile.again, said = "3600", list[str]()
@@ -255,5 +276,5 @@ def test_nothing_in_what_commands_say(
             told("sync", "--organization", "acme")
             told("list")
     output = capfd.readouterr()
-    check_nowhere(hostile, connection, *said, *logged.texts, output.out, output.err)
+    check_nowhere(hostile, connection, server_log, *said, *logged.texts, output.out, output.err)
     assert "[secret]" in said[-1] and "[secret]" in said[-2]

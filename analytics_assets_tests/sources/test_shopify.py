@@ -35,6 +35,7 @@ from analytics_assets_tests.sources.shopify_shop import (
     Shop,
     all_sales,
     keys,
+    ledger,
     order,
     read,
     sales,
@@ -201,6 +202,62 @@ def test_a_list_that_has_more_and_does_not_say_where_is_no_endless_loop(vendor: 
     vendor.answer = lambda _: reply({"data": {"orders": {"nodes": [], "pageInfo": {"hasNextPage": True, "endCursor": None}}}})
     with pytest.raises(Bug, match="endCursor"):
         read(vendor)
+
+
+@pytest.mark.parametrize("cursors", [["1"], ["1", "2"], ["1", "2", "3"]])
+@pytest.mark.parametrize("per_page", [5, 1])
+@pytest.mark.parametrize("position", [None, {"after": "1", "number": 2, "read": 1}])
+def test_a_list_whose_cursor_leads_back_is_no_endless_loop(
+    vendor: Vendor, cursors: list[str], position: JSON | None, per_page: int
+) -> None:
+    """Also where an order in it is drained in between."""
+    following = dict(pairwise([None, *cursors, cursors[0]]))
+
+    def circle(asked: Asked) -> Response:
+        variables = asked.json["variables"]
+        if "id" in variables:
+            return reply({"data": {"order": ledger(order(1, 1, 1), variables, variables["after"])}})
+        end = following[variables["after"]]
+        page = {
+            "nodes": [ledger(order(1, 1, 1), {"agreements": per_page, "sales": 5})],
+            "pageInfo": {"hasNextPage": True, "endCursor": end},
+        }
+        return reply({"data": {"orders": page}})
+
+    vendor.answer = circle
+    with pytest.raises(Bug, match="endCursor leads back"):
+        read(vendor, position=position)
+    assert len([asked for asked in vendor.asked if "id" not in asked.json["variables"]]) <= len(cursors) + 1
+
+
+@pytest.mark.parametrize("part", ["agreements", "sales"])
+def test_an_order_whose_cursor_leads_back_is_no_endless_loop(vendor: Vendor, part: str) -> None:
+    """The cursor of its agreements, or of the sales of one of them, stays where it is."""
+    stuck = {"hasNextPage": True, "endCursor": "7"}
+    shop = Shop([order(1, 1)])
+
+    def circle(asked: Asked) -> Response:
+        body = json.loads(bytes(shop(asked).body))
+        found = body["data"]["order"] if "order" in body["data"] else body["data"]["orders"]["nodes"][0]
+        node = found["agreements"] if part == "agreements" else found["agreements"]["nodes"][0]["sales"]
+        node["pageInfo"] = stuck
+        return reply(body)
+
+    vendor.answer = circle
+    shop.orders[0]["agreements"] *= 40
+    with pytest.raises(Bug, match="endCursor leads back"):
+        read(vendor)
+    assert len(vendor.asked) <= 4
+
+
+def test_an_order_that_comes_again_is_drained_again(vendor: Vendor) -> None:
+    """An order that was edited while the list is read stands on a later page once more, with the same cursors within."""
+    again = order(1, *[1] * 12)
+    vendor.answer = Shop([again, again])
+    pages = read(vendor, size=1)
+    assert pages[-1].position is None
+    drains = [json.dumps(page.request) for page in pages if page.request]
+    assert drains and drains[: len(drains) // 2] == drains[len(drains) // 2 :]
 
 
 def test_a_page_of_something_else_is_broken(vendor: Vendor) -> None:

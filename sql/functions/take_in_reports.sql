@@ -3,6 +3,8 @@
 -- The newest answer that covers an hour is the truth for it: figures that differ are replaced, and what vanished from the
 -- answer vanishes here. Only what differs is written, and only its hours and days become stale. Called by
 -- private.store_source_pages, for the slots whose answer is complete with that page.
+-- (Its part in report_cells by now.)
+drop function if exists private.first_action(jsonb, text[]);
 create or replace function private.take_in_reports(slots integer[])
 returns table (slot integer, created bigint, updated bigint)
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set plan_cache_mode = force_custom_plan as $$
@@ -137,67 +139,102 @@ create or replace function private.report_cells(slots integer[])
 returns table (slot integer, metric_id smallint, channel_id smallint, bucket_at timestamptz, date date, value numeric, weight numeric)
 language sql stable set search_path = '' set timezone = 'UTC' as $$
     with pages as materialized (
-        select p.slot, p.source, p.stream, p.time_zone, p.raw_data
-        from pg_temp.source_pages p
-        where p.slot = any (slots)
-        union all
-        select p.slot, p.source, p.stream, r.time_zone, r.raw_data
-        from pg_temp.source_pages p
-        join public.raw_data_backup r
-            on r.organization_id = p.organization_id and r.source = p.source and r.stream = p.stream
-           and r.fetch_id = p.fetch_id and r.page < p.page
-           and r.fetched_at > p.fetched_at - interval '2 days' and r.fetched_at <= p.fetched_at
-        where p.slot = any (slots) and p.page > 1
-    ), labelled as (
-        select p.slot, p.source, p.stream, p.time_zone,
-               p.raw_data #>> array['metricHeaders', (m.position - 1)::text, 'name'] as native,
-               private.report_hour(r.row #>> '{dimensionValues,0,value}') as local_at,
-               m.cell ->> 'value' as value,
-               r.row #>> array['metricValues', w.position::text, 'value'] as weight
+        select a.*, h.channel_id, row_number() over () as page
+        from (
+            select p.slot, p.source, p.stream, p.time_zone, p.raw_data
+            from pg_temp.source_pages p
+            where p.slot = any (slots)
+            union all
+            select p.slot, p.source, p.stream, r.time_zone, r.raw_data
+            from pg_temp.source_pages p
+            join public.raw_data_backup r
+                on r.organization_id = p.organization_id and r.source = p.source and r.stream = p.stream
+               and r.fetch_id = p.fetch_id and r.page < p.page
+               and r.fetched_at > p.fetched_at - interval '2 days' and r.fetched_at <= p.fetched_at
+            where p.slot = any (slots) and p.page > 1
+        ) a
+        join public.channels h on h.channel = a.source
+    ), google_columns as materialized (
+        -- Which column of an answer is which metric. Of a mean, the sessions of the same row are the weight.
+        select p.page, m.metric_id, m.grain, array['metricValues', (h.position - 1)::text, 'value'] as path,
+               case when m.metric_id = 10 then
+                   array['metricValues', max(h.position - 1) filter (where h.header ->> 'name' = 'sessions')
+                                         over (partition by p.page)::text, 'value'] end as weight_path
         from pages p
-        cross join lateral (
-            select max(h.position - 1) as position
-            from jsonb_array_elements(p.raw_data -> 'metricHeaders') with ordinality as h (header, position)
-            where h.header ->> 'name' = 'sessions'
-        ) w
-        cross join lateral jsonb_array_elements(p.raw_data -> 'rows') as r (row)
-        cross join lateral jsonb_array_elements(r.row -> 'metricValues') with ordinality as m (cell, position)
+        cross join lateral jsonb_array_elements(p.raw_data -> 'metricHeaders') with ordinality as h (header, position)
+        left join private.report_metrics m
+            on m.source_type = p.source and m.stream = p.stream and m.native = h.header ->> 'name'
         where p.source = 'google_analytics'
-        union all
-        select p.slot, p.source, p.stream, p.time_zone, v.native,
-               private.report_hour(replace(r.row ->> 'date_start', '-', '')
-                   || coalesce(left(r.row ->> 'hourly_stats_aggregated_by_advertiser_time_zone', 2), '')),
-               v.value, null
+    ), google_rows as (
+        select p.page, p.slot, p.channel_id, p.time_zone, r.row, r.row #>> '{dimensionValues,0,value}' as label
+        from pages p
+        cross join lateral jsonb_array_elements(p.raw_data -> 'rows') as r (row)
+        where p.source = 'google_analytics'
+    ), meta_rows as materialized (
+        select p.slot, p.channel_id, p.stream, p.time_zone, r.row, row_number() over () as number,
+               replace(r.row ->> 'date_start', '-', '')
+                   || coalesce(left(r.row ->> 'hourly_stats_aggregated_by_advertiser_time_zone', 2), '') as label
         from pages p
         cross join lateral jsonb_array_elements(p.raw_data -> 'data') as r (row)
-        cross join lateral (values
-            ('spend', r.row ->> 'spend'),
-            ('impressions', r.row ->> 'impressions'),
-            ('clicks', r.row ->> 'clicks'),
-            ('inline_link_clicks', r.row ->> 'inline_link_clicks'),
-            ('reach', r.row ->> 'reach'),
-            ('outbound_clicks', private.first_action(r.row -> 'outbound_clicks', '{outbound_click}')),
-            ('video_view', private.first_action(r.row -> 'actions', '{video_view}')),
-            ('landing_page_view', private.first_action(r.row -> 'actions', '{omni_landing_page_view,landing_page_view}')),
-            ('add_to_cart', private.first_action(r.row -> 'actions',
-                '{omni_add_to_cart,add_to_cart,offsite_conversion.fb_pixel_add_to_cart}')),
-            ('initiate_checkout', private.first_action(r.row -> 'actions',
-                '{omni_initiated_checkout,initiate_checkout,offsite_conversion.fb_pixel_initiate_checkout}')),
-            ('purchase', private.first_action(r.row -> 'actions',
-                '{omni_purchase,purchase,offsite_conversion.fb_pixel_purchase}')),
-            ('purchase_value', private.first_action(r.row -> 'action_values',
-                '{omni_purchase,purchase,offsite_conversion.fb_pixel_purchase}'))
-        ) as v (native, value)
-        where p.source = 'meta_ads' and v.value is not null
+        where p.source = 'meta_ads'
+    ), meta_actions as (
+        -- Meta repeats the same conversions under several names, which do not add up: the first of them that is there.
+        select distinct on (r.number, k.native) r.number, k.native, a.action ->> 'value' as value
+        from meta_rows r
+        cross join (values ('outbound_clicks'), ('actions'), ('action_values')) as l (list)
+        cross join lateral jsonb_array_elements(
+            case jsonb_typeof(r.row -> l.list) when 'array' then r.row -> l.list else '[]' end) as a (action)
+        join (values
+            ('outbound_clicks', 'outbound_clicks', 'outbound_click', 1),
+            ('actions', 'video_view', 'video_view', 1),
+            ('actions', 'landing_page_view', 'omni_landing_page_view', 1),
+            ('actions', 'landing_page_view', 'landing_page_view', 2),
+            ('actions', 'add_to_cart', 'omni_add_to_cart', 1),
+            ('actions', 'add_to_cart', 'add_to_cart', 2),
+            ('actions', 'add_to_cart', 'offsite_conversion.fb_pixel_add_to_cart', 3),
+            ('actions', 'initiate_checkout', 'omni_initiated_checkout', 1),
+            ('actions', 'initiate_checkout', 'initiate_checkout', 2),
+            ('actions', 'initiate_checkout', 'offsite_conversion.fb_pixel_initiate_checkout', 3),
+            ('actions', 'purchase', 'omni_purchase', 1),
+            ('actions', 'purchase', 'purchase', 2),
+            ('actions', 'purchase', 'offsite_conversion.fb_pixel_purchase', 3),
+            ('action_values', 'purchase_value', 'omni_purchase', 1),
+            ('action_values', 'purchase_value', 'purchase', 2),
+            ('action_values', 'purchase_value', 'offsite_conversion.fb_pixel_purchase', 3)
+        ) as k (list, native, kind, rank) on k.list = l.list and k.kind = a.action ->> 'action_type'
+        where r.row ? l.list
+        order by r.number, k.native, k.rank
+    ), figures as materialized (
+        select r.slot, r.channel_id, r.time_zone, r.label, c.metric_id, c.grain,
+               private.parse_number(r.row #>> c.path) as value, private.parse_number(r.row #>> c.weight_path) as weight
+        from google_rows r
+        join google_columns c using (page)
+        where c.metric_id is not null
+        union all
+        select r.slot, r.channel_id, r.time_zone, r.label, m.metric_id, m.grain, private.parse_number(v.value), null
+        from (
+            select r.number, n.native, r.row ->> n.native as value
+            from meta_rows r
+            cross join (values ('spend'), ('impressions'), ('clicks'), ('inline_link_clicks'), ('reach')) as n (native)
+            union all
+            select a.number, a.native, a.value from meta_actions a
+        ) v
+        join meta_rows r using (number)
+        join private.report_metrics m on m.source_type = 'meta_ads' and m.stream = r.stream and m.native = v.native
+        where v.value is not null
+    ), hours as materialized (
+        -- One row a label, not one a figure: what a label means takes longer to find out than all else.
+        select l.label, l.time_zone, t.local_at, private.first_instant(t.local_at, l.time_zone) as bucket_at
+        from (select distinct f.label, f.time_zone from figures f) l
+        cross join lateral (select private.report_hour(l.label) as local_at) t
     )
-    select l.slot, m.metric_id, h.channel_id,
-           case when m.grain = 'hour' then private.first_instant(l.local_at, l.time_zone) end,
-           case when m.grain = 'day' then l.local_at::date end,
-           sum(private.parse_number(l.value)), sum(private.parse_number(l.weight)) filter (where m.metric_id = 10)
-    from labelled l
-    join private.report_metrics m on m.source_type = l.source and m.stream = l.stream and m.native = l.native
-    join public.channels h on h.channel = l.source
-    where private.parse_number(l.value) is not null and l.local_at is not null
+    select f.slot, f.metric_id, f.channel_id,
+           case when f.grain = 'hour' then h.bucket_at end,
+           case when f.grain = 'day' then h.local_at::date end,
+           sum(f.value), sum(f.weight)
+    from figures f
+    join hours h on h.label = f.label and h.time_zone = f.time_zone
+    where f.value is not null and h.local_at is not null
     group by 1, 2, 3, 4, 5
 $$;
 
@@ -223,14 +260,4 @@ language sql stable parallel safe set search_path = '' as $$
         when (t.at - interval '30 minutes') at time zone time_zone = local_at then t.at - interval '30 minutes'
         else t.at end
     from (select local_at at time zone time_zone as at) t
-$$;
-
--- Meta repeats the same conversions under several names, which do not add up: the first of them that is there.
-create or replace function private.first_action(actions jsonb, kinds text[]) returns text
-language sql immutable parallel safe set search_path = '' as $$
-    select a.action ->> 'value'
-    from jsonb_array_elements(case jsonb_typeof(actions) when 'array' then actions else '[]' end) as a (action)
-    join unnest(kinds) with ordinality as k (kind, rank) on k.kind = a.action ->> 'action_type'
-    order by k.rank
-    limit 1
 $$;
