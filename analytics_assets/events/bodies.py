@@ -6,7 +6,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -88,14 +88,21 @@ def _inflate(body: bytes, is_deflate: bool) -> bytes:
     return inflated
 
 
-def parse(body: bytes) -> Any:
+class Parsed(NamedTuple):
+    """The JSON of a body. is_suspect: whether a text in it may hold a NUL character or half of a surrogate pair."""
+
+    value: Any
+    is_suspect: bool
+
+
+def parse(body: bytes) -> Parsed:
     """The JSON of a body, whatever its content type says. Raises BadRequest.
 
     What only some readers call JSON (NaN, which Python's clients send; half a surrogate pair) is taken in, so that one
     such value costs its event and not the batch.
     """
     try:
-        return orjson.loads(body)
+        return Parsed(orjson.loads(body), b"\\u0000" in body)
     except orjson.JSONDecodeError as error:
         reason = str(error)
     try:
@@ -103,7 +110,7 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8: byte {error.start:,} cannot be read") from None
     try:
-        return json.loads(text, parse_constant=Unkeepable, parse_float=_float, parse_int=_int)
+        return Parsed(json.loads(text, parse_constant=Unkeepable, parse_float=_float, parse_int=_int), True)
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
     except ValueError:

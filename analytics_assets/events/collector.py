@@ -137,7 +137,7 @@ class Endpoint:
         try:
             await collector.intake.room(until)
             body = await read_body(headers, receive)
-            parsed = parse(body)
+            parsed, is_suspect = parse(body)
             events, sent_at = events_of(parsed, self._kind)
             own_key = _body_key(parsed, scope)
             if owner is None:
@@ -147,9 +147,7 @@ class Endpoint:
             if len(events) > BATCH_EVENTS:
                 raise TooLarge(f"a batch has at most {BATCH_EVENTS:,} events, not {len(events):,}; send smaller batches")
             sender = self._sender(scope, headers, owner, received_at)
-            messages = read(
-                events, sent_at, sender, may_hold_nul=b"\\u0000" in body, may_be_large=len(body) > EVENT_BYTES
-            )  # fmt: skip
+            messages = read(events, sent_at, sender, is_suspect=is_suspect, may_be_large=len(body) > EVENT_BYTES)
             delivery = Delivery(owner.organization_id, collector.encode(messages), messages.rejections, body, self._kind)
             if delivery.rows or delivery.rejections:
                 await collector.intake.submit(delivery, until)

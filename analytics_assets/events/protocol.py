@@ -128,10 +128,11 @@ def events_of(body: Any, kind: str | None) -> tuple[list[Any], Any]:
     return batch, body.get("sentAt")
 
 
-def read(events: list[Any], sent_at: Any, sender: Sender, *, may_hold_nul: bool = True, may_be_large: bool = True) -> Messages:
-    """The rows and rejections of the events. may_hold_nul, may_be_large: False where the body's bytes say that it cannot be."""
+def read(events: list[Any], sent_at: Any, sender: Sender, *, is_suspect: bool = True, may_be_large: bool = True) -> Messages:
+    """The rows and rejections of the events. is_suspect: whether a text may hold what PostgreSQL's cannot; may_be_large: whether
+    an event may; both False where the body's bytes say that it cannot be."""
     messages = Messages()
-    reader = _Reader(sender, instant(sent_at), may_hold_nul, may_be_large)
+    reader = _Reader(sender, instant(sent_at), is_suspect, may_be_large)
     for number, event in enumerate(events):
         try:
             messages.rows.append((number, reader.read(event)))
@@ -163,21 +164,21 @@ def content_of(event: Any) -> bytes:
 
 
 class _Reader:
-    def __init__(self, sender: Sender, sent_at: datetime | None, may_hold_nul: bool, may_be_large: bool) -> None:
+    def __init__(self, sender: Sender, sent_at: datetime | None, is_suspect: bool, may_be_large: bool) -> None:
         self._sender = sender
         self._sent_at = sent_at
-        self._may_hold_nul = may_hold_nul
+        self._is_suspect = is_suspect
         self._may_be_large = may_be_large
 
     def read(self, event: Any) -> StagedEvent:
         sender = self._sender
         if not isinstance(event, dict):
             raise _Rejected("event", f"an event is a JSON object, not {shown(event)}")
-        if self._may_hold_nul:
+        if self._is_suspect:
             for path, why in unkeepable(event):
                 raise _Rejected(path, f"{path}: {why}")
         kind = event.get("type")
-        if kind not in TYPES:
+        if not isinstance(kind, str) or kind not in TYPES:
             raise _Rejected("type", f"type: {shown(kind)} is none of {', '.join(sorted(TYPES))}")
         get = event.get
         user_id = _identifier("userId", get("userId"))
