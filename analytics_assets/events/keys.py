@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +18,7 @@ from analytics_assets.sql import query
 _PREFIX = "wk_"
 _HINT_LENGTH = 8
 # A key that nobody knows has the keys read anew, but not for each request that brings one.
-_UNKNOWN_SECONDS = 0.5
+_UNKNOWN_SECONDS = 0.2
 
 
 class KeyRefused(ValueError):
@@ -67,29 +68,31 @@ class KeyRing:
 
     def __init__(self, fetch: Callable[[], Awaitable[Sequence[dict[str, Any]]]]) -> None:
         self._fetch = fetch
-        self._owners: dict[bytes, Owner] | None = None
-        self._read_at = float("-inf")
-
-    @property
-    def is_read(self) -> bool:
-        """Whether the keys could be read yet."""
-        return self._owners is not None
+        self._owners: dict[bytes, Owner] = {}
+        self._begun_at = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Reads the keys. Raises psycopg.Error."""
-        rows = await self._fetch()
-        self._owners = {bytes(row["key_sha256"]): Owner(row["organization_id"], row["is_revoked"]) for row in rows}
-        self._read_at = monotonic()
+        async with self._one_at_a_time:
+            await self._read()
 
     async def find(self, key: str) -> Owner | None:
-        """Whose key it is; None where nobody has it. Raises psycopg.Error where the keys could not be read yet."""
+        """Whose key it is; None where nobody has it. Raises psycopg.Error where nobody can say so now."""
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-        owner = self._owners.get(digest) if self._owners is not None else None
-        if owner is None and monotonic() - self._read_at > _UNKNOWN_SECONDS:
-            try:
-                await self.refresh()
-            except psycopg.Error:
-                # Nobody can say that the key is unknown while the database is away.
-                raise
-            owner = self._owners.get(digest) if self._owners is not None else None
-        return owner
+        owner = self._owners.get(digest)
+        if owner is not None:
+            return owner
+        asked_at = monotonic()
+        async with self._one_at_a_time:
+            # Those who asked meanwhile share a reading, which began after all of them asked.
+            if self._begun_at < asked_at:
+                await asyncio.sleep(self._begun_at + _UNKNOWN_SECONDS - asked_at)
+                await self._read()
+        return self._owners.get(digest)
+
+    async def _read(self) -> None:
+        begun_at = monotonic()
+        rows = await self._fetch()
+        self._owners = {bytes(row["key_sha256"]): Owner(row["organization_id"], row["is_revoked"]) for row in rows}
+        self._begun_at = begun_at

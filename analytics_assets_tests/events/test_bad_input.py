@@ -53,7 +53,7 @@ def test_hostile_values(caller: Caller, connection: Connection) -> None:
         "category": SQL, "name": SQL, "traits": {"email": SQL}, "context": {"sessionId": SQL, "userAgent": SQL, "ip": SQL,
         "page": {"url": SQL, "referrer": SQL}, "location": {"country": SQL, "city": SQL}, "os": {"name": SQL}}, SQL: SQL,
     }  # fmt: skip
-    alias = {"type": "alias", "userId": "u", "previousId": SQL}
+    alias = {"type": "alias", "userId": SQL, "previousId": "other" + SQL}
     answer = caller.send(
         everywhere, alias, dict(PAGE, anonymousId="\x00"), dict(PAGE, timestamp="1970-01-01T00:00:00Z"),
         dict(PAGE, timestamp="2100-01-01T00:00:00Z"), dict(PAGE, properties={"\x00": ["\x00"]}), {"type": SQL, "userId": SQL},
@@ -62,9 +62,9 @@ def test_hostile_values(caller: Caller, connection: Connection) -> None:
     found = connection.execute(
         "select user_id, event_name, event_label, page_url, metadata from public.event_tracking order by 2"
     ).fetchall()
-    assert found[1]["event_name"] == "User Aliased"
-    assert (found[0]["user_id"], found[0]["event_label"], found[0]["page_url"]) == (SQL, SQL[:100], SQL)
-    assert found[0]["metadata"]["properties"] == {SQL: SQL, "label": SQL} and found[0]["metadata"][SQL] == SQL
+    assert found[0]["event_name"] == "User Aliased"
+    assert (found[1]["user_id"], found[1]["event_label"], found[1]["page_url"]) == (SQL, SQL[:100], SQL)
+    assert found[1]["metadata"]["properties"] == {SQL: SQL, "label": SQL} and found[1]["metadata"][SQL] == SQL
     assert len(quarantined(connection)) == 5
 
 
