@@ -5,12 +5,6 @@
 -- its start. Stored sessions are taken as intervals and never read event by event; an event that lies before, after or
 -- between them extends them or makes one of two.
 
--- The id of a session that the client does not name.
-create or replace function private.gap_session_id(visitor_id text, started_at timestamptz) returns text
-language sql immutable parallel safe set search_path = '' as $$
-    select 's_' || left(md5(visitor_id || '|' || (extract(epoch from started_at) * 1000000)::bigint), 24)
-$$;
-
 -- The events of the batch, and of sessions that were broken up, with the start of the session that they make, into
 -- pg_temp.event_parts; the sessions into pg_temp.event_islands.
 create or replace function private.assign_sessions() returns void
@@ -41,7 +35,7 @@ begin
         from pg_temp.event_neighbours n
     ), followed as (
         select p.*, max(p.last_activity) over (
-                   partition by p.visitor_no, p.own_id order by p.started_at, p.last_activity
+                   partition by p.visitor_no, p.own_id collate "C" order by p.started_at, p.last_activity
                    rows between unbounded preceding and 1 preceding) as active_until
         from parts p
     )
@@ -52,13 +46,15 @@ begin
            f.old_visitor_id, f.old_session_id, f.place, f.is_known, f.is_session,
            max(case when f.active_until is null or f.own_id = '' and f.started_at > f.active_until + interval '30 minutes'
                     then f.started_at end) over (
-               partition by f.visitor_no, f.own_id order by f.started_at, f.last_activity rows unbounded preceding)
+               partition by f.visitor_no, f.own_id collate "C" order by f.started_at, f.last_activity rows unbounded preceding)
     from followed f;
 
     insert into pg_temp.event_islands
         (organization_id, visitor_id, visitor_no, own_id, island_start, last_activity, events, page_views, session_id)
     select i.organization_id, i.visitor_id, i.visitor_no, i.own_id, i.island_start, i.last_activity, i.events, i.page_views,
-           case when i.own_id = '' then private.gap_session_id(i.visitor_id, i.island_start) else i.own_id end
+           case when i.own_id = ''
+               then 's_' || left(md5(i.visitor_id || '|' || round(date_part('epoch', i.island_start) * 1000000)::bigint), 24)
+               else i.own_id end
     from (
         select p.organization_id, p.visitor_id, p.visitor_no, p.own_id, p.island_start, max(p.last_activity) as last_activity,
                sum(p.events) as events, sum(p.page_views) as page_views
@@ -72,7 +68,8 @@ end $$;
 --
 -- Nearly all of them began in the 31 days before; only those partitions are looked at. An older one is looked for where
 -- none of these decides, and the visitor is known for longer: a session that has gone on for more than a month, or a
--- visitor who comes back after one.
+-- visitor who comes back after one. (Ordered by session_id, so that the primary key is read and not an organisation's sessions by
+-- their start, which looks as cheap while no statistics tell otherwise.)
 create or replace function private.find_session_neighbours(first_at timestamptz, last_at timestamptz) returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
@@ -94,7 +91,9 @@ begin
         from public.visitor_sessions s
         where s.organization_id = k.organization_id and s.visitor_id = k.visitor_id and not s.is_own
           and s.started_at >= window_start and s.started_at <= window_end
-          and s.started_at <= k.last_at + interval '30 minutes' and s.last_activity >= k.first_at - interval '30 minutes'
+          -- (Put so that it does not choose partitions anew for every visitor.)
+          and s.started_at - interval '30 minutes' <= k.last_at and s.last_activity >= k.first_at - interval '30 minutes'
+        order by s.session_id
         offset 0
     ) s;
     insert into pg_temp.event_neighbours
@@ -106,9 +105,11 @@ begin
     cross join lateral (
         select s.started_at, s.last_activity, s.events, s.page_views
         from public.visitor_sessions s
-        where s.organization_id = k.organization_id and s.visitor_id = k.visitor_id and s.session_id = k.own_id and s.is_own
+        where s.organization_id = k.organization_id and s.visitor_id = k.visitor_id and s.is_own
+          and s.session_id between k.own_id and k.own_id
           -- It may begin long after the event that comes late.
           and s.started_at >= window_start
+        order by s.session_id
         offset 0
     ) s;
     select exists (select from pg_temp.event_visitors v where v.first_seen_at < window_start) into wide;
@@ -162,7 +163,7 @@ begin
         (organization_id, started_at, last_activity, events, page_views, is_own, session_id, visitor_id)
     select i.organization_id, i.island_start, i.last_activity, i.events, i.page_views, i.own_id <> '', i.session_id, i.visitor_id
     from pg_temp.event_islands i
-    order by i.organization_id, i.visitor_id, i.session_id
+    order by i.visitor_no
     on conflict (organization_id, visitor_id, session_id, started_at) do update set
         last_activity = excluded.last_activity, events = excluded.events, page_views = excluded.page_views;
 end $$;

@@ -10,13 +10,13 @@ begin
     insert into pg_temp.event_links (organization_id, known_as, user_id, identified_at)
     select l.organization_id, l.known_as, l.user_id, l.identified_at
     from (
-        select distinct on (s.organization_id, k.known_as)
+        select distinct on (s.organization_id, k.known_as collate "C")
                s.organization_id, k.known_as, s.user_id, s."timestamp" as identified_at
         from pg_temp.staged_events s
         cross join lateral (
             values (s.anonymous_id), (case when s.event_type = 'alias' then s.previous_id end)) as k (known_as)
         where s.user_id is not null and k.known_as <> s.user_id
-        order by s.organization_id, k.known_as, s."timestamp", s.user_id collate "C"
+        order by s.organization_id, k.known_as collate "C", s."timestamp", s.user_id collate "C"
     ) l
     left join lateral (
         select i.identified_at, i.user_id from public.event_identities i
@@ -55,7 +55,7 @@ language plpgsql set search_path = '' set enable_seqscan = off set jit = off set
 begin
     insert into pg_temp.event_visitors
         (organization_id, sent_id, visitor_id, visitor_no, is_known, first_seen_at, signed_up_at, user_id, email_hash)
-    select v.organization_id, v.sent_id, v.visitor_id, dense_rank() over (order by v.organization_id, v.visitor_id), v.is_known,
+    select v.organization_id, v.sent_id, v.visitor_id, dense_rank() over (order by v.organization_id, v.visitor_id collate "C"), v.is_known,
            o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash
     from (
         select r.organization_id, r.sent_id, i.user_id is not null as is_known,

@@ -5,11 +5,15 @@ language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set pla
 begin
     with said as (
         select v.organization_id, v.visitor_id, s."timestamp" as first_seen_at,
-               private.signed_up_at(s.event_name, s."timestamp", s.signed_up_at) as signed_up_at, s.email_hash,
-               s.user_id is not null or v.is_known as is_user
+               case when s.event_name in ('Signed Up', 'Account Created') then least(s."timestamp", s.signed_up_at)
+                    else s.signed_up_at end as signed_up_at, s.email_hash, s.user_id is not null or v.is_known as is_user
         from pg_temp.staged_events s
         join pg_temp.event_visitors v
             on v.organization_id = s.organization_id and v.sent_id = coalesce(s.user_id, s.anonymous_id)
+        -- Hardly any of a known visitor.
+        where v.first_seen_at is null or s."timestamp" < v.first_seen_at or s.signed_up_at is not null
+           or s.event_name in ('Signed Up', 'Account Created') or s.email_hash is not null
+           or v.user_id is null and (s.user_id is not null or v.is_known)
         union all
         select p.organization_id, p.visitor_id, p.first_seen_at, p.signed_up_at, p.email_hash, true
         from pg_temp.event_people p
@@ -40,7 +44,7 @@ begin
     insert into public.visitors as v (organization_id, first_seen_at, signed_up_at, visitor_id, user_id, email_hash)
     select c.organization_id, c.first_seen_at, c.signed_up_at, c.visitor_id, case when c.is_user then c.visitor_id end, c.email_hash
     from changed c
-    order by c.organization_id, c.visitor_id
+    order by c.organization_id, c.visitor_id collate "C"
     on conflict (organization_id, visitor_id) do update set
         first_seen_at = least(v.first_seen_at, excluded.first_seen_at),
         signed_up_at = least(v.signed_up_at, excluded.signed_up_at),
