@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -119,3 +121,42 @@ class Settings:
     def keep_daily_from(self) -> date:
         """Days before this date are past their retention."""
         return min(self.daily_start, datetime.now(UTC).date() - timedelta(days=self.keep_daily_days))
+
+
+@dataclass(frozen=True)
+class CollectorSettings:
+    """What the environment says of the collector of tracked events.
+
+    Attributes:
+        origins: whose pages a browser may send events from; ``*`` for all.
+        addresses: what of a visitor's address is stored: truncate (to /24 and /48), none, full.
+        proxies: networks whose X-Forwarded-For is believed.
+        keep_events_days: older events are past their retention, and rejected.
+    """
+
+    origins: tuple[str, ...]
+    addresses: str
+    proxies: tuple[IPv4Network | IPv6Network, ...]
+    keep_events_days: int
+
+    @staticmethod
+    def load() -> CollectorSettings:
+        """Reads the environment. Raises SettingError."""
+        addresses = _text("ANALYTICS_COLLECTOR_ADDRESSES", "truncate")
+        if addresses not in ("truncate", "none", "full"):
+            raise SettingError(f"ANALYTICS_COLLECTOR_ADDRESSES={addresses}: expected truncate, none or full")
+        origins = _list("ANALYTICS_COLLECTOR_ORIGINS", "*")
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise SettingError(f"ANALYTICS_COLLECTOR_ORIGINS: {origin} is no origin such as https://shop.example")
+        proxies = []
+        for text in _list("ANALYTICS_COLLECTOR_PROXIES", ""):
+            try:
+                proxies.append(ip_network(text))
+            except ValueError:
+                raise SettingError(f"ANALYTICS_COLLECTOR_PROXIES: {text} is no network such as 10.0.0.0/8") from None
+        return CollectorSettings(origins, addresses, tuple(proxies), _days("ANALYTICS_KEEP_EVENTS_DAYS", 1096))
+
+
+def _list(variable: str, default: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in _text(variable, default).split(",") if part.strip())

@@ -1,0 +1,1 @@
+"""Tracked events: the collector that takes them in over HTTP."""

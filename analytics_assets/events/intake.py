@@ -1,0 +1,215 @@
+"""Group commit: requests wait in a bounded queue, many share a commit, and each is answered when its own is done.
+
+While one connection commits, what arrives makes up the next batch; two connections work in turns. A request whose commit
+does not come in time is given up (its client sends it again, and what may have been stored meanwhile is known by its ids).
+When the database is away nothing is lost: a batch is tried until it is stored or its last request is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from time import monotonic
+from uuid import UUID
+
+import psycopg
+
+from analytics_assets.events.limits import (
+    COMMIT_EVENTS,
+    HOLD_SECONDS,
+    QUEUE_BYTES,
+    RETRY_AFTER,
+    RETRY_AFTER_AT_ONCE,
+    WAITING_REQUESTS,
+)
+from analytics_assets.events.quarantine import Quarantine
+from analytics_assets.events.telemetry import Telemetry
+from analytics_assets.events.writer import REFUSALS, Delivery, Writer, why
+
+_log = logging.getLogger("analytics.collector")
+_SWEEP_SECONDS = 0.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+_UNPARSED = 400  # bytes that a queued row takes beside its own
+
+
+class Busy(Exception):
+    """No commit in time; the client may come again after so many seconds."""
+
+    def __init__(self, retry_after: int, reason: str) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.reason = reason
+
+
+@dataclass(eq=False)
+class _Waiting:
+    delivery: Delivery
+    until: float
+    size: int
+    done: asyncio.Future[None]
+
+
+class Intake:
+    """The queue and its writers. Made within a running event loop; start and stop it."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        telemetry: Telemetry,
+        *,
+        connections: int = 2,
+        hold: float = HOLD_SECONDS,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        quarantine = Quarantine()
+        sources: set[UUID] = set()
+        self._writers = [Writer(conninfo, telemetry, quarantine, sources) for _ in range(connections)]
+        self._telemetry = telemetry
+        self._hold = hold
+        self._most_bytes = queue_bytes
+        self._queue: deque[_Waiting] = deque()
+        self._open: set[_Waiting] = set()
+        self._bytes = 0
+        self._outside = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        #: Why the last transaction failed; None since one was committed.
+        self.problem: str | None = None
+        self.committed_at = float("-inf")
+
+    def start(self) -> None:
+        """Starts the writers."""
+        self._tasks = [asyncio.create_task(self._write(writer)) for writer in self._writers]
+        self._tasks.append(asyncio.create_task(self._sweep()))
+
+    async def stop(self) -> None:
+        """Stops them; requests still open are given up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for waiting in list(self._open):
+            self._give_up(waiting)
+        for writer in self._writers:
+            await writer.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request has to wait for room."""
+        return self._bytes >= self._most_bytes
+
+    async def room(self, until: float) -> None:
+        """Waits until the queue has room. Raises Busy: at once where very many wait already, else at ``until`` (monotonic)."""
+        if not self.is_full:
+            return
+        if self._outside >= WAITING_REQUESTS:
+            raise Busy(RETRY_AFTER_AT_ONCE, self._reason())
+        self._outside += 1
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - monotonic()):
+                while self.is_full:
+                    self._room.clear()
+                    await self._room.wait()
+        except TimeoutError:
+            raise Busy(RETRY_AFTER, self._reason()) from None
+        finally:
+            self._outside -= 1
+
+    async def submit(self, delivery: Delivery, until: float) -> None:
+        """Returns when all of the delivery is committed. Raises Busy."""
+        size = len(delivery.body) + sum(len(row) + _UNPARSED for _, row in delivery.rows)
+        size += sum(len(one.content) + _UNPARSED for one in delivery.rejections)
+        waiting = _Waiting(delivery, until, size, asyncio.get_running_loop().create_future())
+        self._open.add(waiting)
+        self._bytes += size
+        self._queue.append(waiting)
+        self._arrived.set()
+        await waiting.done
+
+    def _reason(self) -> str:
+        return self.problem or "more arrives than the database takes"
+
+    def _close(self, waiting: _Waiting) -> None:
+        if waiting in self._open:
+            self._open.discard(waiting)
+            self._bytes -= waiting.size
+            self._room.set()
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        if not waiting.done.done():
+            waiting.done.set_exception(Busy(RETRY_AFTER, self._reason()))
+
+    async def _sweep(self) -> None:
+        """Gives up what waits too long."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = monotonic()
+            for waiting in [one for one in self._open if one.until <= now]:
+                self._give_up(waiting)
+            while self._queue and self._queue[0].done.done():
+                self._close(self._queue.popleft())
+            self._telemetry.queued_events.set(sum(len(one.delivery.rows) for one in self._open))
+            self._telemetry.queued_bytes.set(self._bytes)
+
+    async def _take(self) -> list[_Waiting]:
+        while True:
+            taken: list[_Waiting] = []
+            events = 0
+            while self._queue and events < COMMIT_EVENTS:
+                waiting = self._queue.popleft()
+                if waiting.done.done():
+                    self._close(waiting)
+                    continue
+                taken.append(waiting)
+                events += len(waiting.delivery.rows) + len(waiting.delivery.rejections)
+            if taken:
+                return taken
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _write(self, writer: Writer) -> None:
+        while True:
+            taken = await self._take()
+            try:
+                await self._store(writer, taken)
+            finally:
+                for waiting in taken:
+                    self._close(waiting)
+
+    async def _store(self, writer: Writer, taken: list[_Waiting]) -> None:
+        pause = _FIRST_PAUSE
+        while taken:
+            try:
+                await writer.store([waiting.delivery for waiting in taken])
+            except psycopg.Error as error:
+                self._failed(error)
+                self._telemetry.failures.inc()
+                await writer.close()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                for waiting in taken:
+                    if waiting.done.done():
+                        self._close(waiting)
+                taken = [waiting for waiting in taken if not waiting.done.done()]
+                continue
+            self._succeeded()
+            for waiting in taken:
+                if not waiting.done.done():
+                    waiting.done.set_result(None)
+            return
+
+    def _failed(self, error: psycopg.Error) -> None:
+        reason = why(error)
+        if self.problem != reason:
+            _log.error("events cannot be stored: %s. They are tried again until their clients are told to wait.", reason)
+        if isinstance(error, REFUSALS):
+            _log.error("the quarantine refuses a rejected event: %s", reason)
+        self.problem = reason
+
+    def _succeeded(self) -> None:
+        if self.problem is not None:
+            _log.warning("events are stored again")
+        self.problem = None
+        self.committed_at = monotonic()

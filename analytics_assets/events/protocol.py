@@ -1,0 +1,364 @@
+"""From a parsed request to rows and rejections. Pure: no clock, no network, no database.
+
+The protocol is Segment's HTTP Tracking API (batch, track, identify, page, screen, group, alias), with what RudderStack's
+clients do otherwise: originalTimestamp beside or instead of timestamp, sentAt in each event, traits of a person in
+context.traits, a number as context.sessionId.
+
+- **Id.** A row's id is made of the first 16 bytes of sha256(messageId). A message without one gets an id of its organisation
+  and its content (without sentAt), so that it is known when it is sent again.
+- **Time.** timestamp = receivedAt - (sentAt - timestamp), with the event's sentAt, else the batch's: what the client's clock
+  is wrong by drops out. Where the client names both timestamp and originalTimestamp, timestamp is its user's word. Without
+  sentAt, and in /v1/import (history is as it was), the time counts as it is; without a time, receivedAt. Never later
+  than receivedAt.
+- **Amount.** event_value: properties.revenue, else total, else value; exact.
+- **People.** An e-mail address in properties, traits or context is kept as its hash alone. The person's address is
+  traits.email, else context.traits.email, and in a track call properties.email; signed_up_at is the trait createdAt, else the time of
+  Signed Up or Account Created.
+- **Rejected** is an event that lacks what every event needs, or that PostgreSQL could not keep: with field, value and reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from analytics_assets.events.addresses import Address, AddressRules, country_code, read_address
+from analytics_assets.events.agents import UNKNOWN, describe
+from analytics_assets.events.limits import EVENT_BYTES, ID_LENGTH, NAME_LENGTH
+from analytics_assets.events.values import amount, email_hash, hide_emails, instant, moment, shown, unkeepable, without_emails
+from analytics_assets.events.wire import Place, StagedEvent
+
+_NAMES = {
+    "page": "Page Viewed",
+    "screen": "Screen Viewed",
+    "identify": "User Identified",
+    "group": "Group Identified",
+    "alias": "User Aliased",
+}
+TYPES = frozenset({"track", *_NAMES})
+_SIGN_UPS = frozenset({"Signed Up", "Account Created"})
+_ORDERS = frozenset({"Order Completed", "Order Refunded"})
+# What has a column of its own, or belongs to the sending; all else goes to metadata.
+_COLUMNS = frozenset(
+    {"messageId", "type", "event", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "userId", "anonymousId", "writeKey"}
+)
+_EMPTY: dict[str, Any] = {}
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
+
+
+class BadRequest(ValueError):
+    """The request as a whole is none of the protocol; the message says what was expected."""
+
+
+class _Rejected(Exception):
+    def __init__(self, field_name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field_name = field_name
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Sender:
+    """What is known of a request beside its body.
+
+    Attributes:
+        organization: id as text, whose the write key is.
+        received_at: UTC.
+        keep_from: events before this instant are past their retention.
+        is_history: whether times count as they are.
+        is_visitor: whether the peer is the visitor (a browser, a telephone), not a server that speaks for visitors.
+        user_agent, address, country, city: of the peer.
+    """
+
+    organization: str
+    organization_id: bytes
+    received_at: datetime
+    keep_from: datetime
+    is_history: bool = False
+    is_visitor: bool = False
+    user_agent: str | None = None
+    address: Address | None = None
+    country: str | None = None
+    city: str | None = None
+    rules: AddressRules = field(default_factory=AddressRules)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An event that is not taken in. stream: its type. content: its JSON. number: its place in the batch, from 0."""
+
+    number: int
+    stream: str
+    field_name: str
+    reason: str
+    message_id: str | None
+    content: bytes
+    is_too_large: bool = False
+
+
+@dataclass
+class Messages:
+    """What a request holds. rows: with each its place in the batch."""
+
+    rows: list[tuple[int, StagedEvent]] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+
+def events_of(body: Any, kind: str | None) -> tuple[list[Any], Any]:
+    """The events of a parsed body, and the sentAt of them all. kind: the type of a single call, None for a batch.
+
+    Raises BadRequest.
+    """
+    if not isinstance(body, dict):
+        raise BadRequest("expected a JSON object")
+    if kind is not None:
+        return [{**body, "type": kind}], None
+    batch = body.get("batch")
+    if not isinstance(batch, list):
+        raise BadRequest('expected an object with an array "batch" of events')
+    return batch, body.get("sentAt")
+
+
+def read(events: list[Any], sent_at: Any, sender: Sender, *, is_suspect: bool = True, may_be_large: bool = True) -> Messages:
+    """The rows and rejections of the events. is_suspect: whether a text may hold what PostgreSQL's cannot; may_be_large: whether
+    an event may; both False where the body's bytes say that it cannot be."""
+    messages = Messages()
+    reader = _Reader(sender, instant(sent_at), is_suspect, may_be_large)
+    for number, event in enumerate(events):
+        try:
+            messages.rows.append((number, reader.read(event)))
+        except _Rejected as error:
+            messages.rejections.append(rejection(number, event, error.field_name, error.reason))
+    return messages
+
+
+def rejection(number: int, event: Any, field_name: str, reason: str) -> Rejection:
+    """An event with the reason for which it is left out."""
+    kind = event.get("type") if isinstance(event, dict) else None
+    message_id = event.get("messageId") if isinstance(event, dict) else None
+    name = shown(message_id)[1:-1] if isinstance(message_id, str) and message_id else None
+    stream = kind if isinstance(kind, str) and kind in TYPES else "unknown"
+    is_too_large = field_name == "size"
+    return Rejection(number, stream, field_name, reason, name, content_of(event), is_too_large)
+
+
+def content_of(event: Any) -> bytes:
+    """The JSON of an event, also of one that holds what JSON in PostgreSQL cannot. Raises BadRequest where it is too deep."""
+    try:
+        return orjson.dumps(event)
+    except TypeError:
+        pass
+    try:
+        return json.dumps(event, default=repr).encode()
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+
+
+class _Reader:
+    def __init__(self, sender: Sender, sent_at: datetime | None, is_suspect: bool, may_be_large: bool) -> None:
+        self._sender = sender
+        self._sent_at = sent_at
+        self._is_suspect = is_suspect
+        self._may_be_large = may_be_large
+
+    def read(self, event: Any) -> StagedEvent:
+        sender = self._sender
+        if not isinstance(event, dict):
+            raise _Rejected("event", f"an event is a JSON object, not {shown(event)}")
+        if self._is_suspect:
+            for path, why in unkeepable(event):
+                raise _Rejected(path, f"{path}: {why}")
+        kind = event.get("type")
+        if not isinstance(kind, str) or kind not in TYPES:
+            raise _Rejected("type", f"type: {shown(kind)} is none of {', '.join(sorted(TYPES))}")
+        get = event.get
+        user_id = _identifier("userId", get("userId"))
+        anonymous_id = _identifier("anonymousId", get("anonymousId"))
+        if user_id is None and anonymous_id is None:
+            raise _Rejected("userId", "userId, anonymousId: both are missing; one of them says whose event it is")
+        properties = _object(get("properties"))
+        context = _object(get("context"))
+        traits = _object(get("traits"))
+        name = _name(kind, get("event"))
+        previous_id = None
+        if kind == "alias":
+            previous_id = _identifier("previousId", get("previousId"))
+            if previous_id is None or user_id is None:
+                raise _Rejected("previousId", "previousId, userId: an alias names both, the id given up and the user's")
+        page = _object(context.get("page"))
+        at = self._time(event)
+        metadata = self._metadata(event, context)
+        category = properties.get("category") or get("category")
+        label = properties.get("label") or get("name")
+        place, referrer = self._place(context), properties.get("referrer") or page.get("referrer")
+        value, currency = _money(kind, name, properties)
+        return StagedEvent(
+            sender.organization_id, self._id(event), at, sender.received_at,
+            _signed_up(sender.received_at, kind, name, traits, context, at), kind, name, _short(category, 50), _short(properties.get("action"), 50), self._label(label), currency,
+            self._address(properties.get("url") or page.get("url")), user_id, anonymous_id, previous_id,
+            _identifier("context.sessionId", context.get("sessionId")), value, self._address(referrer), place,
+            _person(sender.organization, kind, traits, context, properties), metadata,
+        )  # fmt: skip
+
+    def _id(self, event: dict[str, Any]) -> bytes:
+        message_id = _identifier("messageId", event.get("messageId"))
+        if message_id is None:
+            content = {key: value for key, value in event.items() if key not in ("sentAt", "writeKey", "messageId")}
+            text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+            message_id = hashlib.sha256(self._sender.organization_id + text).hexdigest()
+        return hashlib.sha256(message_id.encode()).digest()[:16]
+
+    def _time(self, event: dict[str, Any]) -> datetime:
+        sender = self._sender
+        given = event.get("timestamp")
+        where = "timestamp"
+        if given is None:
+            where, given = "originalTimestamp", event.get("originalTimestamp")
+        if given is None:
+            return sender.received_at
+        at = instant(given)
+        if at is None:
+            raise _Rejected(where, f"{where}: {shown(given)} is no ISO 8601 date and time")
+        try:
+            if not sender.is_history:
+                sent_at = instant(event.get("sentAt")) or self._sent_at
+                if sent_at is not None:
+                    at = sender.received_at - (sent_at - at)
+            late = at - sender.received_at
+        except OverflowError:
+            raise _Rejected(where, f"{where}: {shown(given)} is out of range") from None
+        if at < _EARLIEST:
+            raise _Rejected(where, f"{where}: {shown(given)} is before 2000")
+        if late > _DAY:
+            raise _Rejected(where, f"{where}: {shown(given)} is more than a day in the future")
+        if at < sender.keep_from:
+            raise _Rejected(
+                where,
+                f"{where}: {shown(given)} is past the retention of events, which reaches back to {sender.keep_from:%Y-%m-%d}",
+            )
+        return min(at, sender.received_at)
+
+    def _metadata(self, event: dict[str, Any], context: dict[str, Any]) -> bytes:
+        kept = {key: value for key, value in event.items() if value and key not in _COLUMNS}
+        if "ip" in context or "userAgent" in context:
+            kept["context"] = {key: value for key, value in context.items() if key not in ("ip", "userAgent")}
+        try:
+            text = orjson.dumps(kept, option=orjson.OPT_NON_STR_KEYS)
+        except TypeError:
+            path, why = next(unkeepable(event), ("event", "cannot be kept as JSON"))
+            raise _Rejected(path, f"{path}: {why}") from None
+        # An event is larger than what of it goes to metadata: by its ids, its name, its times.
+        if self._may_be_large and len(text) > EVENT_BYTES - 8192 and (size := len(orjson.dumps(event))) > EVENT_BYTES:
+            raise _Rejected("size", f"size: {size:,} bytes; an event has at most {EVENT_BYTES:,}")
+        if b"@" in text:
+            hidden = without_emails(self._sender.organization, kept)
+            if hidden != kept:
+                text = orjson.dumps(hidden, option=orjson.OPT_NON_STR_KEYS)
+        return text
+
+    def _place(self, context: dict[str, Any]) -> Place:
+        sender = self._sender
+        user_agent = context.get("userAgent")
+        if not isinstance(user_agent, str) or not user_agent:
+            user_agent = sender.user_agent if sender.is_visitor else None
+        ip = context.get("ip")
+        address = read_address(ip[:64]) if isinstance(ip, str) else None
+        location = _object(context.get("location"))
+        country, city = country_code(location.get("country")), _short(location.get("city"), 100)
+        if address is None and sender.is_visitor:
+            address, country, city = sender.address, country or sender.country, city or sender.city
+        agent = describe(user_agent) if user_agent else UNKNOWN
+        os = agent.os or _short(_object(context.get("os")).get("name"), 50)
+        return Place(
+            user_agent and user_agent[:1000], sender.rules.kept(address), country, city, agent.device_type, agent.browser, os
+        )
+
+    def _address(self, value: Any) -> str | None:
+        return hide_emails(self._sender.organization, value) if isinstance(value, str) and value else None
+
+    def _label(self, value: Any) -> str | None:
+        return _short(self._address(value), 100)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else _EMPTY
+
+
+def _short(value: Any, length: int) -> str | None:
+    return value[:length] if isinstance(value, str) and value else None
+
+
+def _identifier(name: str, value: Any) -> str | None:
+    """An id as text; a number is taken at its word. Raises _Rejected."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        text = str(value)
+    else:
+        raise _Rejected(name, f"{name}: {shown(value)} is no text")
+    if len(text) > ID_LENGTH:
+        raise _Rejected(name, f"{name}: {shown(text)} has {len(text)} characters, at most {ID_LENGTH} are kept")
+    return text
+
+
+def _name(kind: str, event: Any) -> str:
+    """The event's name. Raises _Rejected."""
+    if kind != "track":
+        return _NAMES[kind]
+    if not isinstance(event, str) or not event.strip():
+        what = "is missing" if event is None else f"{shown(event)} is no name"
+        raise _Rejected("event", f"event: {what}; a track call names its event")
+    if len(event) > NAME_LENGTH:
+        raise _Rejected("event", f"event: {shown(event)} has {len(event)} characters, a name has at most {NAME_LENGTH}")
+    return event
+
+
+def _money(kind: str, name: str, properties: Mapping[str, Any]) -> tuple[Decimal | None, str | None]:
+    """(event_value, currency). An order whose amount or currency cannot be read would be missing in the revenue: rejected."""
+    if not properties:
+        return None, None
+    where = next((one for one in ("revenue", "total", "value") if properties.get(one) not in (None, "")), None)
+    if where is None:
+        return None, None
+    value = amount(properties[where])
+    is_order = kind == "track" and name in _ORDERS
+    if value is None:
+        if is_order:
+            raise _Rejected(f"properties.{where}", f"properties.{where}: {shown(properties[where])} is no amount")
+        return None, None
+    given = properties.get("currency")
+    code = given.strip().upper() if isinstance(given, str) else ""
+    if len(code) == 3 and code.isascii() and code.isalpha():
+        return value, code
+    if is_order and given not in (None, ""):
+        raise _Rejected("properties.currency", f"properties.currency: {shown(given)} is no ISO 4217 code such as EUR")
+    return value, None
+
+
+def _person(organization: str, kind: str, traits: Any, context: Any, properties: Any) -> bytes | None:
+    found = email_hash(organization, traits.get("email")) if kind != "group" else None
+    if found is None:
+        found = email_hash(organization, _object(context.get("traits")).get("email"))
+    if found is None and kind == "track":
+        found = email_hash(organization, properties.get("email"))
+    return found
+
+
+def _signed_up(received_at: datetime, kind: str, name: str, traits: Any, context: Any, at: datetime) -> datetime | None:
+    """Since when the person is signed up. A createdAt that is no time, or later than now, is not believed."""
+    for people in (traits if kind != "group" else _EMPTY, _object(context.get("traits"))):
+        since = moment(people.get("createdAt", people.get("created_at"))) if people else None
+        if since is not None and _1970 <= since <= received_at:
+            return since
+    return at if kind == "track" and name in _SIGN_UPS else None
