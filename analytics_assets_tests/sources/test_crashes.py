@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
@@ -16,6 +16,14 @@ from analytics_assets.settings import PROJECT_ROOT
 from analytics_assets_tests.sources.live import Connection, live
 
 KILLS = 20
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Workers:
@@ -28,13 +36,17 @@ class Workers:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def run(self, kill_after: float | None = None) -> str:
-        """One worker, to its end or killed after so many seconds; how it ended."""
+    def run(self, kill_after: float | None = None, has_begun: Callable[[], bool] = lambda: True) -> str:
+        """One worker, to its end or killed so many seconds after it has begun; how it ended."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         child = int(self._line())
         if kill_after is not None:
+            # On a loaded machine it takes longer to begin than to be killed.
+            until = time.monotonic() + 30
+            while _is_alive(child) and not has_begun() and time.monotonic() < until:
+                time.sleep(0.01)
             time.sleep(kill_after)
             # One that was quick has ended by itself.
             with suppress(ProcessLookupError):
@@ -63,8 +75,12 @@ def test_a_worker_killed_twenty_times_leaves_what_an_undisturbed_one_does(
     roll = random.Random(20261124)
     with live(connection, monkeypatch, 8, 6, orders_per_day=16) as world, workers(world.now) as crew:
         ended, stored = [], []
+
+        def holds_some() -> bool:
+            return bool(world.rows("select from public.data_sources where lease_until > now() limit 1"))
+
         for number in range(KILLS):
-            ended.append(crew.run(kill_after=roll.uniform(0.1, 0.9)))
+            ended.append(crew.run(roll.uniform(0.0, 0.7), holds_some))
             stored.append(world.rows("select count(*) as n from public.raw_data_backup")[0]["n"])
             held = world.rows("select count(*) as n from public.data_sources where lease_owner is not null")[0]["n"]
             running = world.rows("select count(*) as n from public.data_sources where sync_status = 'running'")[0]["n"]
