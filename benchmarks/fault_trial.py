@@ -12,7 +12,7 @@ from typing import Any
 
 from analytics_assets.sandbox.connect import VENDORS
 from analytics_assets.sandbox.live import LiveWorld
-from analytics_assets.sources.sync import Range
+from analytics_assets.sources.results import Range
 from analytics_assets.sql import query
 
 #: No fault at all: how long everybody takes undisturbed.

@@ -10,9 +10,9 @@ import typer
 
 from analytics_assets.commands.console import err, fail, out, print_table, progress_bar
 from analytics_assets.database import connect
-from analytics_assets.sources.engine import Engine, SyncReport
+from analytics_assets.sources.engine import Engine
 from analytics_assets.sources.planning import local_midnight
-from analytics_assets.sources.sync import Range, Result
+from analytics_assets.sources.results import Range, Result, SyncReport
 from analytics_assets.sql import query
 
 Organizations = Annotated[

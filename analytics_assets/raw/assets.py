@@ -19,7 +19,7 @@ from analytics_assets.partition_keys import HOUR
 from analytics_assets.partitions import organization_hours
 from analytics_assets.runs import Scope
 from analytics_assets.sources.engine import Engine
-from analytics_assets.sources.sync import Range
+from analytics_assets.sources.results import Range
 from analytics_assets.sql import query
 
 _REQUESTED_BY = "analytics/requested_by"

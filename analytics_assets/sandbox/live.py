@@ -17,8 +17,9 @@ from analytics_assets.sandbox.connect import organization_id
 from analytics_assets.sandbox.faults import Fault
 from analytics_assets.sandbox.state import Sandbox
 from analytics_assets.sandbox.world import World
-from analytics_assets.sources.engine import Engine, SyncReport
+from analytics_assets.sources.engine import Engine
 from analytics_assets.sources.registry import listed, resume
+from analytics_assets.sources.results import SyncReport
 from analytics_assets.sql import query
 
 Connection = psycopg.Connection[dict[str, Any]]

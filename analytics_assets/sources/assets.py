@@ -8,8 +8,8 @@ import dagster as dg
 
 from analytics_assets.database import Database
 from analytics_assets.ledgered import GROUP, SqlCheck, evaluate
-from analytics_assets.sources.engine import Engine, SyncReport
-from analytics_assets.sources.sync import Result
+from analytics_assets.sources.engine import Engine
+from analytics_assets.sources.results import Result, SyncReport
 from analytics_assets.sql import query, version_of
 
 _PROGRESS_EVERY = 50

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,8 +26,9 @@ from analytics_assets.sources.failures import Bug, SourceFailure, WrongConfigura
 from analytics_assets.sources.http import Http
 from analytics_assets.sources.planning import StreamState
 from analytics_assets.sources.redactor import Redactor
+from analytics_assets.sources.results import Claim, Range, Result, SyncReport, Tally
 from analytics_assets.sources.secrets import SecretBox, SecretError
-from analytics_assets.sources.sync import Claim, Range, Result, SourceSync, Tally, utc_now
+from analytics_assets.sources.sync import SourceSync, utc_now
 from analytics_assets.sources.vendors import Vendors
 from analytics_assets.sources.writer import AsyncConnection, PageWriter
 from analytics_assets.sql import query
@@ -37,51 +36,6 @@ from analytics_assets.sql import query
 _log = logging.getLogger("analytics_assets.sources")
 _HEARTBEAT_SECONDS = 45.0
 _LOOK_AGAIN_SECONDS = 1.0
-_MOST_FAILURES_KEPT = 20
-
-
-@dataclass
-class SyncReport:
-    """What a pass over the sources did. failures: at most twenty of (organization, source, kind, message).
-    left: sources asked for by name that another worker held."""
-
-    syncs: int = 0
-    pages: int = 0
-    records: int = 0
-    created: int = 0
-    updated: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    failures: list[tuple[str, str, str, str]] = field(default_factory=list)
-    failed_organizations: dict[UUID, str] = field(default_factory=dict)
-    left: set[UUID] = field(default_factory=set)
-
-    def add(self, result: Result) -> None:
-        """Counts a sync that ended."""
-        tally, failure = result.tally, result.failure
-        self.syncs += 1
-        self.pages += tally.pages
-        self.records += tally.processed
-        self.created += tally.created
-        self.updated += tally.updated
-        self.bytes += tally.bytes
-        kind = "lost" if result.is_lost else failure.kind if failure else "partial" if result.is_partial else "completed"
-        self.outcomes[kind] += 1
-        if failure is not None or result.is_lost:
-            message = result.error or "another worker took the source over"
-            self.failed_organizations[result.claim.organization_id] = f"{result.claim.source_name}: {message}"
-            if len(self.failures) < _MOST_FAILURES_KEPT:
-                self.failures.append((result.claim.organization, result.claim.source_name, kind, message))
-
-    def merge(self, other: SyncReport) -> None:
-        """Adds another pass."""
-        for name in ("syncs", "pages", "records", "created", "updated", "bytes", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.outcomes += other.outcomes
-        self.failures = (self.failures + other.failures)[:_MOST_FAILURES_KEPT]
-        self.failed_organizations |= other.failed_organizations
-        self.left |= other.left
 
 
 class Engine:

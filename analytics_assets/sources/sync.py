@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Protocol
-from uuid import UUID, uuid4
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import uuid4
 
 from analytics_assets.sources import vetting
 from analytics_assets.sources.connector import Account, Connector, RawPage, Source
@@ -25,6 +24,7 @@ from analytics_assets.sources.failures import (
 )
 from analytics_assets.sources.planning import Step, StreamState, plan_range, plan_sync
 from analytics_assets.sources.redactor import Redactor
+from analytics_assets.sources.results import Claim, Range, Result, Tally
 from analytics_assets.sources.writer import Entry, Outcome
 
 _log = logging.getLogger("analytics_assets.sources")
@@ -39,125 +39,12 @@ class Writer(Protocol):
     async def set_aside(self, entry: Entry, reason: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A source that this worker holds, and the log that it writes. Of private.claim_sources."""
-
-    organization_id: UUID
-    id: UUID
-    organization: str
-    source_type: str
-    source_name: str
-    connection_config: Mapping[str, Any] = field(repr=False)
-    time_zone: str
-    currency: str
-    sync_frequency_minutes: int
-    history_from: date | None
-    failures: int
-    is_reread: bool
-    sync_type: str
-    log_id: UUID
-    started_at: datetime
-    lease_owner: UUID
-
-    @property
-    def label(self) -> str:
-        """organization/source for logs."""
-        return f"{self.organization}/{self.source_name}"
-
-
-@dataclass
-class Tally:
-    """What a sync has done so far; the figures of its log."""
-
-    pages: int = 0
-    known_pages: int = 0
-    processed: int = 0
-    created: int = 0
-    updated: int = 0
-    failed: int = 0
-    restarts: int = 0
-    bytes: int = 0
-    flags: set[str] = field(default_factory=set)
-    streams: dict[str, int] = field(default_factory=dict)
-
-    def add(self, page: RawPage, outcome: Outcome) -> None:
-        """Counts a page that was stored, or known."""
-        self.pages += 1
-        self.known_pages += outcome.kind == "known"
-        self.processed += page.records
-        self.created += outcome.created
-        self.updated += outcome.updated
-        self.bytes += len(page.body)
-        self.flags.update(page.flags)
-        self.streams[page.stream] = self.streams.get(page.stream, 0) + page.records
-
-
-@dataclass
-class Result:
-    """How a sync ended. failure None: completed; is_partial: its time was up, it goes on at its next turn."""
-
-    claim: Claim
-    tally: Tally
-    failure: SourceFailure | None = None
-    is_partial: bool = False
-    is_lost: bool = False
-    reread_done: bool = False
-    reread_wanted: bool = False
-    account: Account | None = None
-    error: str = ""
-
-    def row(self) -> dict[str, Any]:
-        """An element for private.finish_syncs."""
-        claim, tally = self.claim, self.tally
-        metadata = {
-            "pages": tally.pages,
-            "pages_known": tally.known_pages,
-            "bytes": tally.bytes,
-            "streams": tally.streams,
-            **({"flags": sorted(tally.flags)} if tally.flags else {}),
-            **({"restarts": tally.restarts} if tally.restarts else {}),
-            **({"partial": True} if self.is_partial else {}),
-            **({"failure_kind": self.failure.kind} if self.failure else {}),
-        }
-        return {
-            "organization_id": str(claim.organization_id),
-            "id": str(claim.id),
-            "lease_owner": str(claim.lease_owner),
-            "log_id": str(claim.log_id),
-            "started_at": claim.started_at.isoformat(),
-            "failure_kind": self.failure.kind if self.failure else None,
-            "error": self.error or None,
-            "retry_at": self.failure.retry_at.isoformat() if self.failure and self.failure.retry_at else None,
-            "is_partial": self.is_partial,
-            "reread_done": self.reread_done,
-            "reread_wanted": self.reread_wanted,
-            "processed": tally.processed,
-            "created": tally.created,
-            "updated": tally.updated,
-            "failed": tally.failed,
-            "metadata": metadata,
-            "time_zone": self.account.time_zone if self.account else None,
-            "currency": self.account.currency if self.account else None,
-            "account_name": self.account.name[:200] if self.account and self.account.name else None,
-            "jitter": random.random(),  # noqa: S311
-        }
-
-
 class _LeaseLost(Exception):
     """Another worker holds the source by now."""
 
 
 class _TimeUp(Exception):
     """The sync has had its share of time; how far it came is stored."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """What a backfill covers: instants, UTC, half-open."""
-
-    start: datetime
-    end: datetime
 
 
 class SourceSync:

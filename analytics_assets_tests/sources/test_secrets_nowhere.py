@@ -23,9 +23,10 @@ from typer.testing import CliRunner
 from analytics_assets.cli import app
 from analytics_assets.sources import engine, registry, vetting
 from analytics_assets.sources.connector import Account, RawPage
-from analytics_assets.sources.engine import Engine, SyncReport
+from analytics_assets.sources.engine import Engine
 from analytics_assets.sources.failures import Bug
 from analytics_assets.sources.redactor import Redactor
+from analytics_assets.sources.results import SyncReport
 from analytics_assets.sources.secrets import KEYS_VARIABLE
 from analytics_assets_tests.sources.hostile import Hostile, made_up
 from analytics_assets_tests.sources.hostile_sources import ACCOUNTS, MARKS, REFRESH, SOURCES, given, settings_of
