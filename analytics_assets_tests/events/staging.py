@@ -17,7 +17,33 @@ from analytics_assets.sql import query
 from analytics_assets_tests.events.model import Message, Row, Tables
 
 Connection = psycopg.Connection[dict[str, Any]]
-_COLUMNS = ["slot", "organization_id", "id", "timestamp", "received_at", "event_type", "event_name", "event_value", "currency", "page_url", "user_id", "anonymous_id", "previous_id", "own_session_id", "referrer", "user_agent", "ip_address", "country", "city", "device_type", "browser", "os", "email_hash", "signed_up_at", "metadata"]
+_COLUMNS = [
+    "slot",
+    "organization_id",
+    "id",
+    "timestamp",
+    "received_at",
+    "event_type",
+    "event_name",
+    "event_value",
+    "currency",
+    "page_url",
+    "user_id",
+    "anonymous_id",
+    "previous_id",
+    "own_session_id",
+    "referrer",
+    "user_agent",
+    "ip_address",
+    "country",
+    "city",
+    "device_type",
+    "browser",
+    "os",
+    "email_hash",
+    "signed_up_at",
+    "metadata",
+]
 
 
 def _staged(slot: int, message: Message, received_at: datetime) -> tuple[Any, ...]:
