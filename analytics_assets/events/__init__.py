@@ -1,1 +1,1 @@
-"""Tracked events: the collector that takes them in over HTTP."""
+"""Tracked events: the collector, what the database makes of them, live sessions, and their assets."""
