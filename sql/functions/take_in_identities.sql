@@ -5,7 +5,8 @@
 
 -- Links of the batch that change what is known, into pg_temp.event_links. Returns how many.
 create or replace function private.find_event_links() returns bigint
-language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
+set plan_cache_mode = force_generic_plan as $$
 declare
     found_links bigint;
 begin
@@ -34,7 +35,7 @@ end $$;
 -- The visitor behind an id: links are followed (an anonymous id to its user, a user id given up to the next), 64 at most.
 -- In a circle of links the latest one is not followed, so that all of its ids are one visitor.
 create or replace function private.visitor_of(organization_id uuid, sent_id text) returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = '' set enable_seqscan = off set enable_sort = off as $$
     with recursive path as (
         (select 1 as step, i.known_as, i.user_id, i.identified_at
          from public.event_identities i
@@ -61,7 +62,8 @@ $$;
 
 -- The visitors behind the ids of the batch, and what is stored of them, into pg_temp.event_visitors.
 create or replace function private.find_event_visitors() returns void
-language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
+set plan_cache_mode = force_generic_plan as $$
 begin
     insert into pg_temp.event_visitors
         (organization_id, sent_id, visitor_id, visitor_no, is_known, first_seen_at, signed_up_at, user_id, email_hash)
