@@ -78,6 +78,8 @@ def collector_command(
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    # Also where it was started in the background of a shell, which has SIGINT ignored.
+    signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     try:
         supervisor = Supervisor(listener, conninfo(analytics_url()), workers, lambda text: err.print(text, markup=False))

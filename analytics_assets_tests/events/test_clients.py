@@ -142,8 +142,8 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
 
 
 def test_complete_and_once_while_the_database_is_stopped(own_server: Any, node_folder: Path) -> None:
-    """For some seconds, in mid-stream (ANALYTICS_TEST_OUTAGE_SECONDS; a minute by hand). All four as they are by default."""
-    seconds = float(os.environ.get("ANALYTICS_TEST_OUTAGE_SECONDS", "4"))
+    """For some seconds, in mid-stream (OUTAGE_SECONDS; a minute by hand). All four as they are by default."""
+    seconds = float(os.environ.get("OUTAGE_SECONDS", "4"))
     with connect() as connection:
         key = make_key(connection)
     process = CollectorProcess()

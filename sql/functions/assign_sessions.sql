@@ -68,10 +68,10 @@ end $$;
 --
 -- Nearly all of them began in the 31 days before; only those partitions are looked at. An older one is looked for where
 -- none of these decides, and the visitor is known for longer: a session that has gone on for more than a month, or a
--- visitor who comes back after one. (Ordered by session_id, so that the primary key is read and not an organisation's sessions by
+-- visitor who comes back after one. (Ordered by session_id, and not sorted, so that the primary key is read and not an organisation's sessions by
 -- their start, which looks as cheap while no statistics tell otherwise.)
 create or replace function private.find_session_neighbours(first_at timestamptz, last_at timestamptz) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set jit = off
+language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set enable_sort = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 declare
     window_start timestamptz := first_at - interval '31 days';
@@ -119,7 +119,7 @@ begin
 end $$;
 
 create or replace function private.find_old_session_neighbours(window_start timestamptz) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set jit = off
+language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set enable_sort = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 begin
     insert into pg_temp.event_neighbours
@@ -138,6 +138,7 @@ begin
           and case when k.own_id = '' then not s.is_own and s.started_at < window_start
                         and s.last_activity >= k.first_at - interval '30 minutes'
                    else s.is_own and s.session_id = k.own_id end
+        order by s.session_id
         offset 0
     ) s
     where not exists (
