@@ -6,6 +6,18 @@ language sql stable set search_path = '' as $$
     select (now() at time zone time_zone)::date
 $$;
 
+-- Marks the organisations' days of these instants (pairs) as changed, for cohorts alone.
+create or replace function private.mark_cohort_days(organization_ids uuid[], moments timestamptz[]) returns bigint
+language sql set search_path = '' set timezone = 'UTC' as $$
+    select private.mark_stale('cohort_analysis', array_agg(d.organization_id order by d.organization_id, d.bucket),
+                              array_agg(d.bucket order by d.organization_id, d.bucket))
+    from (
+        select distinct m.organization_id, (m.at at time zone g.time_zone)::date::timestamp at time zone 'UTC' as bucket
+        from unnest(organization_ids, moments) as m (organization_id, at)
+        join public.organizations g on g.id = m.organization_id
+    ) d
+$$;
+
 -- pg_temp.cohort_scope: organisations and their days. One whose time zone, currency or kind of purchases (its first store
 -- order stops tracked ones from standing in) is another than before is counted anew as a whole. Instants reach three
 -- hours further on both sides: a clock that is set back at midnight has two of them.
