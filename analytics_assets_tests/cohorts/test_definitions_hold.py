@@ -14,7 +14,7 @@ from analytics_assets_tests.woocommerce import Connection, add_organization
 
 ZONES = ["Europe/London", "America/St_Johns", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Kiritimati", "America/New_York"]
 _PROPERTY = settings(
-    max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True
+    max_examples=8, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True
 )
 
 
@@ -60,10 +60,10 @@ def test_increments_equal_the_definitions(
     for organization, zone in zip(organizations, zones, strict=True):
         connection.execute("update public.organizations set time_zone = %s where id = %s", (zone, organization))
         worlds.append(World(connection, organization, Facts(zone)))
-    steps = [changes(random, world, moments, store or i == 0, 30) for i, world in enumerate(worlds)]
-    for _ in range(6):
+    steps = [changes(random, world, moments, store or i == 0, 32) for i, world in enumerate(worlds)]
+    for _ in range(4):
         for step in steps:
-            for _ in range(5):
+            for _ in range(8):
                 next(step)
         days = sorted(set().union(*(world.take_dirty() for world in worlds)))
         random.shuffle(days)

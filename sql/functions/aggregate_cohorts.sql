@@ -20,9 +20,10 @@ begin
                                       (to_date + 1)::timestamp at time zone 'UTC');
     drop table if exists pg_temp.cohort_open, pg_temp.cohort_scope, pg_temp.cohort_period_types, pg_temp.cohort_lines,
         pg_temp.cohort_blocked, pg_temp.cohort_order_changes, pg_temp.cohort_visitors, pg_temp.cohort_masks,
+        pg_temp.cohort_visit_days, pg_temp.cohort_gone,
         pg_temp.cohort_visit_changes, pg_temp.cohort_users, pg_temp.cohort_customers, pg_temp.cohort_person_changes,
-        pg_temp.cohort_anchors, pg_temp.cohort_anchor_changes, pg_temp.cohort_moves, pg_temp.cohort_touched,
-        pg_temp.cohort_bounds, pg_temp.cohort_facts, pg_temp.cohort_sizes, pg_temp.cohort_cells, pg_temp.cohort_written;
+        pg_temp.cohort_signups, pg_temp.cohort_anchors, pg_temp.cohort_anchor_changes, pg_temp.cohort_moves, pg_temp.cohort_touched,
+        pg_temp.cohort_bounds, pg_temp.cohort_paid, pg_temp.cohort_facts, pg_temp.cohort_sizes, pg_temp.cohort_cells, pg_temp.cohort_written;
 
     -- Read before the sources are: a day marked in between keeps a newer version, and stays stale.
     create temp table cohort_open on commit drop as

@@ -10,11 +10,6 @@ create or replace function private.choose_cohorts() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
     create temp table cohort_touched on commit drop as
-    with spans as (
-        select s.organization_id, t.period_type, date_trunc(t.period_type, s.from_date::timestamp)::date as first,
-               (date_trunc(t.period_type, s.to_date::timestamp) + ('1 ' || t.period_type)::interval)::date as past
-        from pg_temp.cohort_scope s cross join pg_temp.cohort_period_types t
-    )
     select c.organization_id, c.cohort_type, t.period_type, date_trunc(t.period_type, c.anchor_date::timestamp)::date as cohort_date
     from (
         select organization_id, cohort_type::text, old_date as anchor_date from pg_temp.cohort_anchor_changes where old_date is not null
@@ -30,19 +25,12 @@ begin
     ) c
     cross join pg_temp.cohort_period_types t
     union
-    select m.organization_id, m.cohort_type::text, s.period_type, date_trunc(s.period_type, m.anchor_date::timestamp)::date
-    from spans s
+    select s.organization_id, k.cohort_type, t.period_type, p.at::date
+    from pg_temp.cohort_scope s
+    cross join pg_temp.cohort_period_types t
     cross join (values ('signup'), ('first_purchase'), ('first_visit')) k (cohort_type)
-    join public.cohort_members m
-        on m.organization_id = s.organization_id and m.cohort_type = k.cohort_type
-       and m.anchor_date >= s.first and m.anchor_date < s.past
-    union
-    select a.organization_id, a.cohort_type::text, a.period_type::text, a.cohort_date
-    from spans s
-    cross join (values ('signup'), ('first_purchase'), ('first_visit')) k (cohort_type)
-    join public.cohort_analysis a
-        on a.organization_id = s.organization_id and a.cohort_type = k.cohort_type and a.period_type = s.period_type
-       and a.cohort_date >= s.first and a.cohort_date < s.past and a.period_number = 0;
+    cross join lateral generate_series(date_trunc(t.period_type, s.from_date::timestamp), date_trunc(t.period_type, s.to_date::timestamp),
+                                       ('1 ' || t.period_type)::interval) as p (at);
     analyze pg_temp.cohort_touched;
 
     create temp table cohort_bounds on commit drop as
@@ -60,16 +48,27 @@ begin
                    case t.period_type when 'week' then s.old_week else s.old_month end as old_running
         ) r
     ) b
-    left join lateral (
-        select min(t.cohort_date) as first from pg_temp.cohort_touched t
-        where t.organization_id = b.organization_id and t.period_type = b.period_type
-    ) k on true;
+    left join (
+        select t.organization_id, t.period_type, min(t.cohort_date) as first from pg_temp.cohort_touched t group by 1, 2
+    ) k using (organization_id, period_type);
 end $$;
 
 -- pg_temp.cohort_facts: active members and revenue by cohort and period, from read_from on.
 create or replace function private.count_cohort_facts() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
+    -- What was paid from then on, and by which person: a tracked purchase is left out where a store knows the user's own.
+    create temp table cohort_paid on commit drop as
+    select o.organization_id, o.member, o.date, o.is_order, o.revenue,
+           case when l.person is not null then l.person
+                when o.member like 'customer:%' then o.member
+                when not exists (select from public.cohort_persons q
+                                 where q.organization_id = o.organization_id and q.person = o.member) then o.member end as person
+    from (select organization_id, min(read_from) as read_from from pg_temp.cohort_bounds group by 1) b
+    join public.cohort_orders o on o.organization_id = b.organization_id and o.date >= b.read_from
+    left join public.cohort_persons l on l.organization_id = o.organization_id and l.member = o.member;
+    analyze pg_temp.cohort_paid;
+
     create temp table cohort_facts on commit drop as
     select f.organization_id, f.cohort_type, f.period_type, f.cohort_date, f.period_start,
            sum(f.active)::integer as active, sum(f.revenue) as revenue
@@ -88,7 +87,7 @@ begin
         select o.organization_id, 'first_purchase', b.period_type, p.cohort_date, p.period_start,
                count(distinct o.member) filter (where o.is_order), sum(o.revenue)
         from pg_temp.cohort_bounds b
-        join public.cohort_orders o on o.organization_id = b.organization_id and o.date >= b.read_from
+        join pg_temp.cohort_paid o on o.organization_id = b.organization_id and o.date >= b.read_from
         join public.cohort_members m
             on m.organization_id = o.organization_id and m.cohort_type = 'first_purchase' and m.member = o.member
         cross join lateral (
@@ -98,21 +97,16 @@ begin
         where p.cohort_date <= p.period_start
         group by 1, 3, 4, 5
         union all
-        -- What a person paid in the stores; tracked purchases of whom no store knows.
         select o.organization_id, m.cohort_type::text, b.period_type, p.cohort_date, p.period_start, 0, sum(o.revenue)
         from pg_temp.cohort_bounds b
-        join public.cohort_orders o on o.organization_id = b.organization_id and o.date >= b.read_from
-        left join public.cohort_persons l on l.organization_id = o.organization_id and l.member = o.member
+        join pg_temp.cohort_paid o on o.organization_id = b.organization_id and o.date >= b.read_from
         join public.cohort_members m
-            on m.organization_id = o.organization_id and m.cohort_type in ('signup', 'first_visit')
-           and m.member = coalesce(l.person, o.member)
+            on m.organization_id = o.organization_id and m.cohort_type in ('signup', 'first_visit') and m.member = o.person
         cross join lateral (
             select date_trunc(b.period_type, m.anchor_date::timestamp)::date as cohort_date,
                    date_trunc(b.period_type, o.date::timestamp)::date as period_start
         ) p
         where p.cohort_date <= p.period_start
-          and (o.member like 'customer:%'
-               or not exists (select from public.cohort_persons q where q.organization_id = o.organization_id and q.person = o.member))
         group by 1, 2, 3, 4, 5
     ) f
     group by 1, 2, 3, 4, 5;
@@ -125,20 +119,25 @@ language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
     create temp table cohort_sizes on commit drop as
     with ranges as (
-        select t.organization_id, t.cohort_type, t.period_type, min(t.cohort_date) as first,
-               (max(t.cohort_date) + ('1 ' || t.period_type)::interval)::date as past
+        select t.organization_id, t.cohort_type, min(t.cohort_date) as first,
+               max((t.cohort_date + ('1 ' || t.period_type)::interval)::date) as past
         from pg_temp.cohort_touched t
-        group by 1, 2, t.period_type
-    )
-    select t.organization_id, t.cohort_type, t.period_type, t.cohort_date, coalesce(c.size, 0) as size, true as is_touched
-    from pg_temp.cohort_touched t
-    left join (
-        select m.organization_id, r.cohort_type, r.period_type, date_trunc(r.period_type, m.anchor_date::timestamp)::date as cohort_date,
-               count(*)::integer as size
+        group by 1, 2
+    ), days as (
+        select r.organization_id, r.cohort_type, m.anchor_date, count(*) as members
         from ranges r
         join public.cohort_members m
             on m.organization_id = r.organization_id and m.cohort_type = r.cohort_type
            and m.anchor_date >= r.first and m.anchor_date < r.past
+        group by 1, 2, 3
+    )
+    select t.organization_id, t.cohort_type, t.period_type, t.cohort_date, coalesce(c.size, 0) as size, true as is_touched
+    from pg_temp.cohort_touched t
+    left join (
+        select d.organization_id, d.cohort_type, k.period_type, date_trunc(k.period_type, d.anchor_date::timestamp)::date as cohort_date,
+               sum(d.members)::integer as size
+        from days d
+        cross join pg_temp.cohort_period_types k
         group by 1, 2, 3, 4
     ) c using (organization_id, cohort_type, period_type, cohort_date)
     union all
@@ -149,6 +148,8 @@ begin
         select from pg_temp.cohort_touched t
         where t.organization_id = a.organization_id and t.cohort_type = a.cohort_type and t.period_type = a.period_type
           and t.cohort_date = a.cohort_date);
+
+    analyze pg_temp.cohort_sizes;
 
     create temp table cohort_cells on commit drop as
     select c.organization_id, c.cohort_type, c.period_type, c.cohort_date, n.k as period_number, c.size as cohort_size,

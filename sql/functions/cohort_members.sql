@@ -11,9 +11,12 @@ begin
     create temp table cohort_users on commit drop as
     select k.organization_id, k.member, v.visitor_id as user_id, v.first_seen_at, v.signed_up_at, v.email_hash
     from (
+        -- Whoever comes may say since when they have an account, or who they are.
         select c.organization_id, c.member from pg_temp.cohort_visitors c
+        join pg_temp.cohort_scope s using (organization_id)
+        where c.signed_up_at is not null or c.email_hash is not null or s.has_orders
         union
-        select c.organization_id, c.member from pg_temp.cohort_visit_changes c
+        select c.organization_id, c.member from pg_temp.cohort_visit_changes c where c.new_days = 0
         union
         select s.organization_id, 'user:' || v.visitor_id
         from pg_temp.cohort_scope s
@@ -115,40 +118,43 @@ end $$;
 create or replace function private.anchor_cohort_members() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
+    -- Users with the customers that they are, also those that were not looked at.
+    create temp table cohort_signups on commit drop as
+    select t.organization_id, t.member, t.signed_up_at from pg_temp.cohort_users t
+    union
+    select c.organization_id, k.person, v.signed_up_at
+    from (
+        select c.organization_id, c.member, c.person from pg_temp.cohort_person_changes c
+        union
+        select c.organization_id, c.member, c.old_person from pg_temp.cohort_person_changes c
+        union
+        select p.organization_id, p.member, p.person
+        from pg_temp.cohort_customers c
+        join public.cohort_persons p on p.organization_id = c.organization_id and p.member = c.member
+    ) k (organization_id, member, person)
+    join pg_temp.cohort_scope c using (organization_id)
+    left join public.visitors v
+        on v.organization_id = k.organization_id and v.visitor_id = substr(k.person, 6) and v.user_id is not null
+    where k.person is not null;
+
     create temp table cohort_anchors on commit drop as
     select k.organization_id, k.cohort_type, k.member, k.anchor_date
     from (
         select u.organization_id, 'first_visit' as cohort_type, u.member, (u.first_seen_at at time zone s.time_zone)::date as anchor_date
         from pg_temp.cohort_users u join pg_temp.cohort_scope s using (organization_id)
         union all
-        -- A user with the customers that they are, also those that were not looked at.
-        select u.organization_id, 'signup', u.member,
-               (least(u.signed_up_at, r.registered_at) at time zone s.time_zone)::date
-        from (
-            select t.organization_id, t.member, t.signed_up_at from pg_temp.cohort_users t
-            union
-            select c.organization_id, k.person, v.signed_up_at
-            from pg_temp.cohort_person_changes c
-            cross join lateral (values (c.person), (c.old_person)) k (person)
-            left join public.visitors v
-                on v.organization_id = c.organization_id and v.visitor_id = substr(k.person, 6) and v.user_id is not null
-            where k.person is not null
-            union
-            select c.organization_id, p.person, v.signed_up_at
-            from pg_temp.cohort_customers c
-            join public.cohort_persons p on p.organization_id = c.organization_id and p.member = c.member
-            join public.visitors v
-                on v.organization_id = c.organization_id and v.visitor_id = substr(p.person, 6) and v.user_id is not null
-        ) u
+        select u.organization_id, 'signup', u.member, (least(u.signed_up_at, r.registered_at) at time zone s.time_zone)::date
+        from pg_temp.cohort_signups u
         join pg_temp.cohort_scope s using (organization_id)
-        left join lateral (
-            select min(c.registered_at) as registered_at
-            from public.cohort_persons p
+        left join (
+            select t.organization_id, t.member, min(c.registered_at) as registered_at
+            from pg_temp.cohort_signups t
+            join public.cohort_persons p on p.organization_id = t.organization_id and p.person = t.member
             join public.customers c
                 on c.organization_id = p.organization_id and c.data_source_id = substr(p.member, 10, 36)::uuid
                and c.customer_key = substr(p.member, 47)
-            where p.organization_id = u.organization_id and p.person = u.member
-        ) r on true
+            group by 1, 2
+        ) r on r.organization_id = u.organization_id and r.member = u.member
         union all
         select c.organization_id, 'signup', c.member,
                case when p.person is null then (c.registered_at at time zone s.time_zone)::date end

@@ -15,8 +15,8 @@ begin
     analyze pg_temp.cohort_visitors (organization_id, member);
 end $$;
 
--- Into public.cohort_visits, what differs: only the bits of the days in scope are looked at and set. Leaves what changed
--- in pg_temp.cohort_visit_changes (days null: nothing was there before).
+-- What differs from public.cohort_visits, into pg_temp.cohort_visit_changes (days null: there is no row yet). Only the bits of
+-- the days in scope are compared and set.
 create or replace function private.compare_cohort_visits() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
@@ -30,23 +30,48 @@ begin
       and not exists (select from pg_temp.cohort_blocked b where b.organization_id = s.organization_id and b.date = d.at::date)
     group by 1, 2, 3;
 
+    create temp table cohort_visit_days on commit drop as
+    select v.organization_id, t.period_type, p.period_start, v.member, bit_or(1 << (v.date - p.period_start)) as days
+    from pg_temp.cohort_visitors v
+    cross join pg_temp.cohort_period_types t
+    cross join lateral (select date_trunc(t.period_type, v.date::timestamp)::date as period_start) p
+    group by 1, 2, 3, 4;
+    analyze pg_temp.cohort_visit_days;
+
+    -- Who no longer came in a week; a month is looked at only for those.
+    create temp table cohort_gone on commit drop as
+    select v.organization_id, v.period_type, v.period_start, v.member, m.mask, v.days
+    from pg_temp.cohort_masks m
+    join public.cohort_visits v
+        on v.organization_id = m.organization_id and v.period_type = m.period_type and v.period_start = m.period_start
+    where m.period_type = 'week' and v.days & m.mask <> 0
+      and not exists (
+          select from pg_temp.cohort_visit_days n
+          where n.organization_id = v.organization_id and n.period_type = v.period_type and n.period_start = v.period_start
+            and n.member = v.member);
+
     create temp table cohort_visit_changes on commit drop as
-    select organization_id, period_type, period_start, member, m.mask, coalesce(n.days, 0) as new_days, old.days
-    from (
-        select v.organization_id, t.period_type, p.period_start, v.member, bit_or(1 << (v.date - p.period_start)) as days
-        from pg_temp.cohort_visitors v
-        cross join pg_temp.cohort_period_types t
-        cross join lateral (select date_trunc(t.period_type, v.date::timestamp)::date as period_start) p
-        group by 1, 2, 3, 4
-    ) n
-    full join (
-        select v.organization_id, v.period_type, v.period_start, v.member, v.days
-        from pg_temp.cohort_masks m
-        join public.cohort_visits v using (organization_id, period_type, period_start)
-        where v.days & m.mask <> 0
-    ) old using (organization_id, period_type, period_start, member)
+    select n.organization_id, n.period_type, n.period_start, n.member, m.mask, n.days as new_days, v.days
+    from pg_temp.cohort_visit_days n
     join pg_temp.cohort_masks m using (organization_id, period_type, period_start)
-    where coalesce(n.days, 0) <> coalesce(old.days & m.mask, 0);
+    left join public.cohort_visits v
+        on v.organization_id = n.organization_id and v.period_type = n.period_type and v.period_start = n.period_start
+       and v.member = n.member
+    where n.days <> coalesce(v.days & m.mask, 0)
+    union all
+    select g.organization_id, g.period_type, g.period_start, g.member, g.mask, 0, g.days from pg_temp.cohort_gone g
+    union all
+    select v.organization_id, v.period_type, v.period_start, v.member, m.mask, 0, v.days
+    from (select distinct organization_id, member from pg_temp.cohort_gone) g
+    join pg_temp.cohort_masks m on m.organization_id = g.organization_id and m.period_type = 'month'
+    join public.cohort_visits v
+        on v.organization_id = m.organization_id and v.period_type = m.period_type and v.period_start = m.period_start
+       and v.member = g.member
+    where v.days & m.mask <> 0
+      and not exists (
+          select from pg_temp.cohort_visit_days n
+          where n.organization_id = v.organization_id and n.period_type = v.period_type and n.period_start = v.period_start
+            and n.member = v.member);
 end $$;
 
 -- (The cohorts of a row are functions of it and of the user's anchor, whichever of both comes first.)
@@ -97,18 +122,16 @@ begin
     where c.days & ~c.mask | c.new_days <> 0
       and v.organization_id = c.organization_id and v.period_type = c.period_type and v.period_start = c.period_start
       and v.member = c.member;
-    -- A row that is there although none of its days was looked at has other days.
-    insert into public.cohort_visits as v (organization_id, period_type, period_start, member, days, signup_cohort, visit_cohort)
+    insert into public.cohort_visits (organization_id, period_type, period_start, member, days, signup_cohort, visit_cohort)
     select c.organization_id, c.period_type, c.period_start, c.member, c.new_days,
            case when u.anchor_date < e.period_end then date_trunc(c.period_type, u.anchor_date::timestamp)::date end,
            case when f.anchor_date < e.period_end then date_trunc(c.period_type, f.anchor_date::timestamp)::date end
     from pg_temp.cohort_visit_changes c
-    left join pg_temp.cohort_anchors u
-        on u.organization_id = c.organization_id and u.member = c.member and u.cohort_type = 'signup'
-    left join pg_temp.cohort_anchors f
-        on f.organization_id = c.organization_id and f.member = c.member and f.cohort_type = 'first_visit'
+    left join public.cohort_members u
+        on u.organization_id = c.organization_id and u.cohort_type = 'signup' and u.member = c.member
+    left join public.cohort_members f
+        on f.organization_id = c.organization_id and f.cohort_type = 'first_visit' and f.member = c.member
     cross join lateral (select (c.period_start + ('1 ' || c.period_type)::interval)::date as period_end) e
     where c.days is null
-    order by 1, 2, 3, 4
-    on conflict (organization_id, period_type, period_start, member) do update set days = v.days | excluded.days;
+    order by 1, 2, 3, 4;
 end $$;

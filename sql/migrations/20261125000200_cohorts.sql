@@ -33,12 +33,11 @@ create table public.cohort_visits (
     visit_cohort date,
     days integer not null,
     period_type varchar(20) not null check (period_type in ('week', 'month')),
-    member text collate "C" not null check (member like 'user:%'),
+    member text collate "C" not null,
     primary key (organization_id, period_type, period_start, member),
-    constraint cohort_visits_begins_period check (period_start = date_trunc(period_type, period_start::timestamp)::date),
     constraint cohort_visits_within_period check (days > 0 and (period_type = 'month' or days < 128)),
     constraint cohort_visits_not_before_cohort check (signup_cohort <= period_start and visit_cohort <= period_start)
-);
+) with (fillfactor = 70);
 comment on table public.cohort_visits is
     'Grain: known user x week or month with a session or event. days: bit n is set where it was on day n of the period, so '
     'that each day can be computed again by itself. signup_cohort, visit_cohort: start of the period in which the user''s '
