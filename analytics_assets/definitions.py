@@ -6,6 +6,7 @@ import dagster as dg
 
 from analytics_assets.aggregates.assets import daily_aggregates, hourly_aggregates
 from analytics_assets.aggregates.schedules import daily_tick, daily_tick_schedule, hourly_tick, hourly_tick_schedule
+from analytics_assets.cohorts.assets import cohort_analysis
 from analytics_assets.database import Database
 from analytics_assets.events.assets import event_tracking, realtime_sessions
 from analytics_assets.events.schedules import live_sessions, live_sessions_schedule
@@ -21,7 +22,17 @@ from analytics_assets.sources.schedules import restatement, restatement_schedule
 from analytics_assets.sources.sensors import source_freshness
 
 defs = dg.Definitions(
-    assets=[organizations, data_sources, *RAW, orders, event_tracking, realtime_sessions, hourly_aggregates, daily_aggregates],
+    assets=[
+        organizations,
+        data_sources,
+        *RAW,
+        orders,
+        event_tracking,
+        realtime_sessions,
+        hourly_aggregates,
+        daily_aggregates,
+        cohort_analysis,
+    ],
     jobs=[registry_tick, source_sync, restatement, hourly_tick, daily_tick, live_sessions, maintenance],
     schedules=[
         registry_tick_schedule,

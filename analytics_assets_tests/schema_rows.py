@@ -67,6 +67,13 @@ event_keys: organization_id = uuid 'e1', name = 'k', hint = 'wk_', key_sha256 = 
 funnels: organization_id = uuid 'e1', funnel_name = 'f', unit = 'user', window_seconds = 60, steps = '[1]'
 cohort_analysis: organization_id = uuid 'e1', cohort_type = 'signup', period_type = 'week', cohort_date = '2026-03-02',\
  period_number = 0, cohort_size = 3, active_users = 2, is_complete = true
+cohort_members: organization_id = uuid 'e1', cohort_type = 'signup', member = 'user:u', anchor_date = '2026-03-02'
+cohort_persons: organization_id = uuid 'e1', member = 'customer:c', person = 'user:u'
+cohort_visits: organization_id = uuid 'e1', period_type = 'week', period_start = '2026-03-02', member = 'user:u', days = 127,\
+ signup_cohort = '2026-02-23'
+cohort_orders: organization_id = uuid 'e1', member = 'customer:c', date = '2026-03-02', is_order = true, revenue = -1
+cohort_state: organization_id = uuid 'e1', week = '2026-03-02', month = '2026-03-01', has_orders = true, time_zone = 'UTC',\
+ currency = 'EUR'
 funnel_analysis: organization_id = uuid 'e1', funnel_name = 'f', date = '2026-03-02', step_order = 1, step_name = 's',\
  visitors = 3, conversions = 1
 """
@@ -99,6 +106,12 @@ funnels: funnel_name = ''; unit = 'visit'; window_seconds = 0; version = 0; step
 event_keys: name = ''; key_sha256 = 'short'; revoked_at = {before}; organization_id = uuid 'e2'
 cohort_analysis: cohort_type = 'birth'; period_type = 'year'; period_type = 'month'; period_number = -1; active_users = 4;\
  cohort_size = 0, active_users = 0; active_users = -1; cohort_date = '2026-03-03'
+cohort_members: cohort_type = 'birth'; member = 'u'; member = 'user:'; anchor_date = null
+cohort_persons: member = 'user:u'; person = 'customer:c'
+cohort_visits: period_type = 'year'; member = 'customer:c'; days = 0; days = 128; period_start = '2026-03-03';\
+ signup_cohort = '2026-03-09'; visit_cohort = '2026-03-09'
+cohort_orders: member = 'c'; revenue = null; is_order = null
+cohort_state: week = '2026-03-03'; month = '2026-03-02'; organization_id = uuid 'e2'; currency = null
 funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; organization_id = uuid 'e2'
 """
 # Constraints over several columns, by name.
@@ -110,6 +123,7 @@ EXPLAINED = {
     "raw_data_backup": ["raw_data_backup_check"],
     "sync_logs": ["sync_logs_check"],
     "cohort_analysis": ["cohort_analysis_check", "cohort_analysis_date_begins_period"],
+    "cohort_visits": ["cohort_visits_within_period", "cohort_visits_begins_period", "cohort_visits_not_before_cohort"],
     "funnel_analysis": ["funnel_analysis_check"],
     "performance_alerts": ["performance_alerts_acknowledged_when", "performance_alerts_resolved_is_inactive"],
     "event_tracking": ["event_tracking_check"],
@@ -136,6 +150,11 @@ event_messages: id = uuid 'e2'
 event_keys: name = 'other'
 funnels: version = 2
 cohort_analysis: active_users = 1
+cohort_members: anchor_date = '2026-03-03'
+cohort_persons: person = 'user:w'
+cohort_visits: days = 1
+cohort_orders: revenue = 2
+cohort_state: has_orders = false
 funnel_analysis: conversions = 0
 exchange_rates: rate = 1.2
 """

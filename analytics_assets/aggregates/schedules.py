@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from analytics_assets.operations.stale import HOUR_ASSETS
+from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
 from analytics_assets.partition_keys import ORGANIZATION, day_key, hour_key, range_tags
 
 hourly_tick = dg.define_asset_job(
@@ -17,8 +17,8 @@ hourly_tick = dg.define_asset_job(
 )
 daily_tick = dg.define_asset_job(
     "daily_tick",
-    selection=dg.AssetSelection.assets("daily_aggregates"),
-    description="Days of all organisations, each in its own time zone, and their checks.",
+    selection=dg.AssetSelection.assets(*DAY_ASSETS),
+    description="Days of all organisations, each in its own time zone: daily aggregates, cohorts, and their checks.",
     executor_def=dg.in_process_executor,
 )
 
@@ -54,7 +54,7 @@ def hourly_tick_schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.R
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Twenty past every hour: yesterday and today (UTC) of every organisation. Hourly, since some "
-    "organisation's midnight lies in nearly every hour, and since dashboards show the running day.",
+    "organisation's midnight lies in nearly every hour, and since dashboards show the running day. Cohorts get the rows of a week or month that has begun by it too.",
 )
 def daily_tick_schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Requests one run over all partition keys."""

@@ -2,7 +2,7 @@
 --
 -- Writes only rows that differ, so that a rerun with nothing changed writes nothing, not even to the log of the
 -- database: hence arrays instead of temporary tables, whose making alone is logged. Rows, ledger and the marks of the
--- days that depend on them change in one transaction. An hour of an organisation whose orders are broken, or in a
+-- days and cohorts that depend on them change in one transaction. An hour of an organisation whose orders are broken, or in a
 -- currency without a rate, is failed for that organisation alone and keeps the rows that it had. Returns one row an
 -- organisation that had work or has a failure.
 --
@@ -92,6 +92,21 @@ begin
         from unnest(closed_ids, closed_buckets) k (organization_id, bucket)
         join public.organizations g on g.id = k.organization_id
         cross join lateral (values (k.bucket), (k.bucket + interval '59 minutes 59 seconds')) e (at)
+    ) d;
+    -- Cohorts go by the organisation's day of each order: where a store has another zone, its local hour can begin in the
+    -- bucket and end an hour after it.
+    perform private.mark_stale('cohort_analysis', array_agg(d.organization_id), array_agg(d.bucket))
+    from (
+        select distinct k.organization_id, (e.at at time zone g.time_zone)::date::timestamp at time zone 'UTC' as bucket
+        from unnest(closed_ids, closed_buckets) k (organization_id, bucket)
+        join public.organizations g on g.id = k.organization_id
+        left join (
+            select distinct s.organization_id from public.data_sources s
+            join public.organizations o on o.id = s.organization_id and o.time_zone <> s.time_zone
+        ) z on z.organization_id = k.organization_id
+        cross join lateral (values (k.bucket), (k.bucket + interval '59 minutes 59 seconds'),
+            (case when z.organization_id is not null then k.bucket + interval '119 minutes 59 seconds' end)) e (at)
+        where e.at is not null
     ) d;
 
     return query

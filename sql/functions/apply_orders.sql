@@ -7,7 +7,7 @@ language plpgsql set search_path = '' set timezone = 'UTC' as $$
 begin
     create temp table changed_orders on commit drop as
     select n.*, old.order_id is null as is_new,
-           old.bucket_at as old_bucket_at, old.cancelled_bucket as old_cancelled_bucket, old.customer_key as old_customer_key, old.email_hash as old_email_hash,
+           old.bucket_at as old_bucket_at, old.is_counted as old_is_counted, old.cancelled_bucket as old_cancelled_bucket, old.customer_key as old_customer_key, old.email_hash as old_email_hash,
            old.order_id is null
                or (n.bucket_at, n.is_counted, n.currency, n.items_sold, n.gross_sales, n.discounts, n.shipping, n.taxes,
                    n.total, n.cancelled_bucket) is distinct from
@@ -63,6 +63,22 @@ begin
     from pg_temp.changed_orders c
     join public.refunds r using (organization_id, data_source_id, order_id)
     where c.moves_refunds;
+
+    -- What was given back or sold on other days: cohorts count it with the order's customer, day and state.
+    perform private.mark_cohort_days(array_agg(m.organization_id), array_agg(m.occurred_at))
+    from (
+        select c.organization_id, k.occurred_at
+        from pg_temp.changed_orders c
+        cross join lateral (
+            select r.occurred_at from public.refunds r
+            where r.organization_id = c.organization_id and r.data_source_id = c.data_source_id and r.order_id = c.order_id
+            union all
+            select s.occurred_at from public.order_sales s
+            where s.organization_id = c.organization_id and s.data_source_id = c.data_source_id and s.order_id = c.order_id
+        ) k
+        where (c.customer_key, c.bucket_at, c.is_counted, c.cancelled_bucket) is distinct from
+              (c.old_customer_key, c.old_bucket_at, c.old_is_counted, c.old_cancelled_bucket)
+    ) m;
 
     insert into pg_temp.touched_emails
     select c.organization_id, c.data_source_id, e.email_hash

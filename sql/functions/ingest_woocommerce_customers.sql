@@ -41,7 +41,7 @@ create or replace function private.apply_woocommerce_customers() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' as $$
 begin
     create temp table changed_customers on commit drop as
-    select n.*, old.email_hash as old_email_hash
+    select n.*, old.email_hash as old_email_hash, old.registered_at as old_registered_at, old.first_order_at
     from (
         select distinct on (p.organization_id, p.data_source_id, p.customer_id) p.*, 'id:' || p.customer_id as customer_key
         from pg_temp.parsed_customers p
@@ -62,6 +62,12 @@ begin
     order by 1, 2, 3
     on conflict (organization_id, data_source_id, customer_key) do update set
         email_hash = excluded.email_hash, registered_at = excluded.registered_at, modified_at = excluded.modified_at;
+
+    -- A customer who never orders touches no hour, and yet signed up on a day.
+    perform private.mark_cohort_days(array_agg(n.organization_id), array_agg(e.at))
+    from pg_temp.changed_customers n
+    cross join lateral (values (n.registered_at), (n.old_registered_at), (n.first_order_at)) e (at)
+    where e.at is not null and (n.registered_at, n.email_hash) is distinct from (n.old_registered_at, n.old_email_hash);
 
     insert into pg_temp.touched_emails
     select n.organization_id, n.data_source_id, e.email_hash
@@ -86,6 +92,22 @@ begin
                            and o.email_hash = e.email_hash)),
                     'email:' || encode(e.email_hash, 'hex')) as customer_key
     from (select distinct organization_id, data_source_id, email_hash from pg_temp.touched_emails) e;
+
+    -- What was given back on other days moves with the order, from one cohort's member to another.
+    perform private.mark_cohort_days(array_agg(m.organization_id), array_agg(m.occurred_at))
+    from (
+        select o.organization_id, k.occurred_at
+        from pg_temp.identified i
+        join public.orders o using (organization_id, data_source_id, email_hash)
+        cross join lateral (
+            select r.occurred_at from public.refunds r
+            where r.organization_id = o.organization_id and r.data_source_id = o.data_source_id and r.order_id = o.order_id
+            union all
+            select s.occurred_at from public.order_sales s
+            where s.organization_id = o.organization_id and s.data_source_id = o.data_source_id and s.order_id = o.order_id
+        ) k
+        where o.customer_id is null and o.customer_key is distinct from i.customer_key
+    ) m;
 
     with moved as (
         select o.organization_id, o.data_source_id, o.order_id, o.bucket_at, o.customer_key as old_key, i.customer_key

@@ -14,7 +14,8 @@ begin
                'data_sources', 'sync_logs', 'sync_streams', 'raw_data_backup', 'raw_page_digests', 'raw_report_digests', 'quarantine', 'orders', 'refunds',
                'customers', 'order_sales', 'metric_observations', 'daily_observations', 'hourly_facts', 'daily_facts', 'ai_insights', 'performance_alerts',
                'event_tracking', 'visitor_sessions', 'live_sessions', 'visitors', 'visitor_days', 'event_identities',
-               'event_messages', 'event_keys', 'funnels', 'cohort_analysis', 'funnel_analysis')
+               'event_messages', 'event_keys', 'funnels', 'cohort_analysis', 'funnel_analysis',
+               'cohort_members', 'cohort_persons', 'cohort_visits', 'cohort_orders', 'cohort_state')
     loop
         execute format('alter table %s enable row level security', relation);
         execute format('revoke all on %s from public', relation);
@@ -32,7 +33,7 @@ begin
         where n.nspname = 'private' and p.proname <> 'is_time_zone' or n.nspname = 'public' and p.proname in (
             'aggregate_hourly_data', 'aggregate_daily_data', 'ingest_orders', 'summarize_events', 'cleanup_events', 'register_raw_pages', 'cleanup_old_hourly_aggregates',
             'cleanup_old_daily_aggregates', 'cleanup_old_raw_data_backup', 'close_hourly_partitions',
-            'make_partitions_ahead', 'discard_quarantined')
+            'make_partitions_ahead', 'discard_quarantined', 'aggregate_cohorts')
     loop
         execute format('revoke execute on function %s from public', relation);
         foreach role_name in array array['anon', 'authenticated'] loop

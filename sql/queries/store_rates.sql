@@ -44,6 +44,18 @@ with stored as (
     from stored s
     join public.daily_observations d on d.currency = s.from_currency and d.date >= s.rate_date and d.date < s.rate_date + 8
     join public.organizations g on g.id = d.organization_id and g.currency = s.to_currency
+), purchases as (
+    -- Tracked purchases count in cohorts by their day.
+    select distinct e.organization_id, (e."timestamp" at time zone g.time_zone)::date::timestamp at time zone 'UTC' as bucket
+    from stored s
+    join public.event_tracking e on e.currency = s.from_currency
+        and e."timestamp" >= s.rate_date - interval '1 day' and e."timestamp" < s.rate_date + interval '8 days'
+    join public.organizations g on g.id = e.organization_id and g.currency = s.to_currency
+    where e.event_name in ('Order Completed', 'Order Refunded') and e.user_id is not null
+), marked_cohorts as (
+    select private.mark_stale('cohort_analysis', array_agg(organization_id order by organization_id, bucket),
+                              array_agg(bucket order by organization_id, bucket)) as days
+    from purchases
 ), marked_days as (
     select private.mark_stale('daily_aggregates', array_agg(organization_id order by organization_id, bucket),
                               array_agg(bucket order by organization_id, bucket)) as days
@@ -57,4 +69,5 @@ with stored as (
                               array_agg(bucket order by organization_id, bucket)) as hours
     from affected
 )
-select (select count(*) from stored) as changed, (select hours from marked) + (select hours from marked_events) as hours, (select days from marked_days) as days
+select (select count(*) from stored) as changed, (select hours from marked) + (select hours from marked_events) as hours,
+       (select days from marked_days) as days, (select days from marked_cohorts) as cohort_days

@@ -1,0 +1,1 @@
+"""Cohorts by sign-up, first purchase and first visit."""

@@ -1,0 +1,405 @@
+"""Cohorts of 1,000 organisations and 10 million events: the day's increment, and weekly retention beside DuckDB and chdb.
+
+    python -m benchmarks.cohorts [--organizations 1000] [--actors 535000] [--events 10000000] [--rounds 3] [--json FILE]
+
+Runs on a database of its own: on the server of DATABASE_URL, or on an embedded server in a temporary folder. DuckDB and
+chdb run in this process and read the same rows from Parquet, exported before. What counts are CPU seconds, of the backend
+without parallel workers and of this process with all its threads; the least of a few rounds. Exits with 0 also where a
+goal is missed, 1 where it could not run or two engines do not say the same, 2 on a usage error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg.sql
+from rich.console import Console
+from rich.table import Table
+
+from analytics_assets.database import DatabaseError
+from analytics_assets.migrations import MigrationError, migrate
+from analytics_assets.settings import SettingError
+from benchmarks.server import Connection, Cost, Meter, ServerError, best, throw_away_database
+
+_DAYS = 90
+_DAILY_GOAL = 1.0
+_RETENTION_GOAL = 3.0
+
+_FILL_ORGANIZATIONS = """
+insert into public.organizations (id, slug, name, time_zone)
+select md5('organisation ' || i)::uuid, 'organisation-' || i, 'Organisation ' || i,
+       (array['UTC', 'Europe/Berlin', 'America/New_York', 'Asia/Ho_Chi_Minh', 'Asia/Kolkata',
+              'Australia/Adelaide', 'Asia/Kathmandu', 'America/Los_Angeles'])[1 + i %% 8]
+from generate_series(1, %(organizations)s) i
+"""
+# An actor's sessions: some one, some a dozen, over weeks; organisations from a handful of actors to two in a hundred of all.
+_MAKE_EVENTS = """
+create unlogged table bench.events as
+select g.id as organization_id, 'u' || a.actor as visitor_id,
+       %(start)s::timestamptz + (a.first_day + s.session * a.pace) * interval '1 day'
+           + ((a.actor * 7919::bigint + s.session * 104729 + e.event * 40) %% 86400) * interval '1 second' as at
+from (
+    select i as actor, 1 + floor(%(organizations)s * power((i * 0.6180339887498949) %% 1, 3))::integer as number,
+           (i * 7::bigint) %% %(days)s as first_day, 1 + (i * 31::bigint) %% 9 as pace,
+           1 + (case when i %% 4 = 0 then 8 when i %% 4 = 1 then 3 else 0 end + i %% 3) as sessions
+    from generate_series(1, %(actors)s) i
+) a
+join (select id, row_number() over (order by slug) as number from public.organizations) g using (number)
+cross join lateral generate_series(0, a.sessions) as s (session)
+cross join lateral generate_series(1, %(each)s) as e (event)
+where a.first_day + s.session * a.pace < %(days)s
+"""
+_MAKE_DAYS = """
+create unlogged table bench.days as
+select e.organization_id, (e.at at time zone g.time_zone)::date as date, e.visitor_id, count(*) as events
+from bench.events e join public.organizations g on g.id = e.organization_id
+group by 1, 2, 3
+"""
+_MAKE_VISITORS = """
+create unlogged table bench.visitors as
+select organization_id, visitor_id, min(at) as first_seen_at from bench.events group by 1, 2
+"""
+_FILL_VISITORS = """
+insert into public.visitors (organization_id, first_seen_at, signed_up_at, visitor_id, user_id)
+select v.organization_id, v.first_seen_at,
+       case when hashtext(v.visitor_id) %% 3 = 0 then v.first_seen_at end, v.visitor_id, v.visitor_id
+from bench.visitors v join public.organizations g on g.id = v.organization_id
+where (v.first_seen_at at time zone g.time_zone)::date between %(first)s and %(last)s
+"""
+_FILL_DAYS = """
+insert into public.visitor_days (organization_id, date, visitor_id)
+select organization_id, date, visitor_id from bench.days where date between %(first)s and %(last)s order by 1, 2, 3
+"""
+_FILL_PURCHASES = """
+insert into public.event_tracking (organization_id, "timestamp", event_value, session_id, visitor_id, user_id, event_name)
+select organization_id, at, 20, 's', visitor_id, visitor_id, 'Order Completed'
+from (select e.*, row_number() over () as n from bench.events e) e
+join public.organizations g on g.id = e.organization_id
+where n %% 100 = 0 and (at at time zone g.time_zone)::date between %(first)s and %(last)s
+"""
+_COMPUTE = "select coalesce(sum(rows_written), 0) as n from public.aggregate_cohorts(%(ids)s, %(first)s, %(last)s)"
+# Weekly retention of the full history from what is kept ...
+_KEPT = """
+select organization_id, visit_cohort, (period_start - visit_cohort) / 7 as k, count(*) as n
+from public.cohort_visits where period_type = 'week' and visit_cohort is not null group by 1, 2, 3
+"""
+# ... and from the visitors' days, as the engines beside it do.
+_PLAIN = """
+with weeks as (
+    select distinct organization_id, visitor_id, date_trunc('week', date::timestamp)::date as week from public.visitor_days
+), firsts as (
+    select organization_id, visitor_id, week, min(week) over (partition by organization_id, visitor_id) as cohort from weeks
+)
+select organization_id, cohort, (week - cohort) / 7 as k, count(*) as n from firsts group by 1, 2, 3
+"""
+_DUCKDB = """
+with weeks as (
+    select distinct organization_id, visitor_id, date_trunc('week', {day})::date as week from '{file}'
+), firsts as (
+    select organization_id, visitor_id, min(week) as cohort from weeks group by 1, 2
+)
+select organization_id, cohort, (week - cohort) // 7 as k, count(*) as n
+from weeks join firsts using (organization_id, visitor_id) group by 1, 2, 3
+"""
+_CHDB = """
+with weeks as (
+    select distinct organization_id, visitor_id, toMonday({day}) as week from file('{file}', Parquet)
+), firsts as (
+    select organization_id, visitor_id, min(week) as cohort from weeks group by 1, 2
+)
+select organization_id, cohort, intDiv(week - cohort, 7) as k, count(*) as n
+from weeks join firsts using (organization_id, visitor_id) group by 1, 2, 3
+"""
+_KEPT_DUCKDB = """
+select organization_id, visit_cohort, (period_start - visit_cohort) // 7 as k, count(*) as n
+from '{file}' where visit_cohort is not null group by 1, 2, 3
+"""
+_CELLS = """
+select organization_id::text, cohort_date::text, period_number, active_users
+from public.cohort_analysis where cohort_type = 'first_visit' and period_type = 'week' and active_users > 0
+"""
+_NO_WORKERS = "select set_config('max_parallel_workers_per_gather', '0', false), set_config('timezone', 'UTC', false)"
+
+
+class WrongResult(RuntimeError):
+    """Two engines do not say the same: the figures are worth nothing."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure beside its goal."""
+
+    what: str
+    figure: str
+    goal: str
+    met: bool
+
+
+Cells = set[tuple[str, str, int, int]]
+
+
+def _cells(rows: list[tuple[Any, ...]]) -> Cells:
+    return {(str(a).strip('"'), str(b)[:10].strip('"'), int(c), int(d)) for a, b, c, d in rows}
+
+
+class Benchmark:
+    """One run over one database."""
+
+    def __init__(
+        self, connection: Connection, arguments: argparse.Namespace, folder: Path, progress: Callable[[str], None]
+    ) -> None:
+        self._connection = connection
+        self._size = {name: getattr(arguments, name) for name in ("organizations", "actors", "events")}
+        self._rounds: int = arguments.rounds
+        self._folder = folder
+        self._progress = progress
+        self._meter = Meter(connection)
+        self._today = datetime.now(UTC).date()
+        self._last = self._today - timedelta(days=2)
+        self._ids: list[Any] = []
+        self.costs: dict[str, Cost] = {}
+        self.counts: dict[str, int] = {}
+
+    def _run(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+        cursor = self._connection.execute(psycopg.sql.SQL(statement), parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def _measure(self, name: str, work: Callable[[], object], rounds: int = 1) -> None:
+        self._progress(name)
+        self.costs[name] = best([self._meter.measure(work) for _ in range(rounds)])
+
+    def _measure_here(self, name: str, work: Callable[[], list[tuple[Any, ...]]]) -> Cells:
+        """Of an engine in this process: CPU of all its threads."""
+        self._progress(name)
+        found: list[tuple[Any, ...]] = []
+        costs = []
+        for _ in range(self._rounds):
+            cpu, wall = time.process_time(), time.perf_counter()
+            found = work()
+            costs.append(Cost(time.process_time() - cpu, time.perf_counter() - wall, 0))
+        self.costs[name] = best(costs)
+        return _cells(found)
+
+    def _compute(self, first: date, last: date) -> int:
+        return int(self._run(_COMPUTE, ids=self._ids, first=first, last=last)[0]["n"])
+
+    def fill(self) -> None:
+        """Organisations, events, and what the collector leaves of them: all days but the last."""
+        self._progress("migrations")
+        migrate(self._connection)
+        self._run(_NO_WORKERS)
+        self._run("create schema bench")
+        self._run(_FILL_ORGANIZATIONS, organizations=self._size["organizations"])
+        self._ids = [row["id"] for row in self._run("select id from public.organizations order by 1")]
+        self._start = datetime.combine(self._last - timedelta(days=_DAYS - 1), datetime.min.time(), UTC)
+        self._progress("events")
+        sessions = self._size["actors"] * 4.65
+        self._run(
+            _MAKE_EVENTS,
+            start=self._start,
+            organizations=self._size["organizations"],
+            actors=self._size["actors"],
+            days=_DAYS,
+            each=max(1, round(self._size["events"] / sessions)),
+        )
+        self._progress("visitors and their days")
+        self._run(_MAKE_DAYS)
+        self._run(_MAKE_VISITORS)
+        for table in ("visitor_days", "event_tracking"):
+            self._run(
+                "select private.ensure_partitions(%(table)s, %(first)s, %(last)s)",
+                table=table,
+                first=self._start - timedelta(days=2),
+                last=self._start + timedelta(days=_DAYS + 3),
+            )
+        self._fill_days(self._start.date() - timedelta(days=2), self._last - timedelta(days=1))
+        for what, statement in (
+            ("events", "select count(*) as n from bench.events"),
+            ("visitors", "select count(*) as n from bench.visitors"),
+            ("days", "select count(*) as n from bench.days"),
+        ):
+            self.counts[what] = int(self._run(statement)[0]["n"])
+
+    def _fill_days(self, first: date, last: date) -> None:
+        for statement in (_FILL_VISITORS, _FILL_DAYS, _FILL_PURCHASES):
+            self._run(statement, first=first, last=last)
+        for table in ("visitors", "visitor_days", "event_tracking"):
+            self._run(f"vacuum (analyze) public.{table}")
+
+    def compute(self) -> None:
+        """The full history at once, then one more day, then the same again."""
+        first = self._start.date() - timedelta(days=2)
+        self._measure(
+            "full history, all cohorts: members, weeks, months, cells written",
+            lambda: self._compute(first, self._last - timedelta(days=1)),
+        )
+        for table in ("cohort_members", "cohort_visits", "cohort_orders", "cohort_analysis"):
+            self._run(f"vacuum (analyze) public.{table}")
+        # Settled: what began since is there.
+        self._compute(self._today - timedelta(days=1), self._today)
+        self._fill_days(self._last, self._last + timedelta(days=2))
+        self._measure("daily increment, all organisations", lambda: self._compute(self._last, self._last + timedelta(days=2)))
+        written: list[int] = []
+        self._measure(
+            "the same days again, nothing new",
+            lambda: written.append(self._compute(self._last, self._last + timedelta(days=2))),
+            self._rounds,
+        )
+        if any(written):
+            raise WrongResult(f"a rerun wrote {max(written)} rows")
+
+    def retention(self) -> None:
+        """Weekly retention over the full history: ours, and the engines beside it over the same rows."""
+        import chdb  # type: ignore[import-untyped]
+        import duckdb
+
+        self._run("vacuum (analyze) public.cohort_visits")
+        self._run("vacuum (analyze) public.visitor_days")
+        ours = self._run(_CELLS)
+        expected = {(r["organization_id"], r["cohort_date"], r["period_number"], r["active_users"]) for r in ours}
+        kept: list[dict[str, Any]] = []
+        self._measure("ours: from the weeks kept", lambda: kept.extend(self._run(_KEPT)), self._rounds)
+        self._check("ours", expected, _cells([tuple(row.values()) for row in kept]))
+        plain: list[dict[str, Any]] = []
+        self._measure("plain SQL from the visitors' days", lambda: plain.extend(self._run(_PLAIN)), self._rounds)
+        self._check("plain SQL", expected, _cells([tuple(row.values()) for row in plain]))
+
+        files = {name: str(self._folder / f"{name}.parquet") for name in ("days", "events", "weeks")}
+        self._export(files["days"], "select organization_id::text, date, visitor_id from bench.days")
+        self._export(
+            files["weeks"],
+            "select organization_id::text, member, period_start, visit_cohort from public.cohort_visits where period_type = 'week'",
+        )
+        engine = duckdb.connect()
+        self._progress("DuckDB, chdb")
+        for name, statement in (
+            ("DuckDB: from the same weeks", _KEPT_DUCKDB.format(file=files["weeks"])),
+            ("DuckDB: from the visitors' days", _DUCKDB.format(day="date", file=files["days"])),
+        ):
+            self._check(
+                name,
+                expected,
+                self._measure_here(name, lambda statement=statement: engine.execute(statement).fetchall()),  # type: ignore[misc]
+            )
+        statement = _CHDB.format(day="date", file=files["days"])
+
+        def ask_chdb() -> list[tuple[Any, ...]]:
+            lines = chdb.query(statement, "JSONCompactEachRow").bytes().decode().splitlines()
+            return [tuple(json.loads(line)) for line in lines]
+
+        self._check("chdb", expected, self._measure_here("chdb: from the visitors' days", ask_chdb))
+
+    def _export(self, file: str, statement: str) -> None:
+        """The rows of a statement as Parquet, by way of CSV."""
+        import duckdb
+
+        self._progress(f"export {Path(file).stem}")
+        text = file + ".csv"
+        with self._connection.cursor() as cursor, Path(text).open("wb") as out:
+            with cursor.copy(f"copy ({statement}) to stdout (format csv, header)") as copy:
+                for block in copy:
+                    out.write(block)
+        duckdb.execute(f"copy (select * from read_csv('{text}')) to '{file}' (format parquet)")
+        Path(text).unlink()
+
+    def _check(self, what: str, expected: Cells, found: Cells) -> None:
+        if found != expected:
+            raise WrongResult(
+                f"{what}: {len(found ^ expected)} cells differ from cohort_analysis, e.g. {sorted(found ^ expected)[:3]}"
+            )
+
+    def goals(self) -> list[Goal]:
+        """Figures beside their goals."""
+        daily = self.costs["daily increment, all organisations"].seconds
+        kept = self.costs["ours: from the weeks kept"].seconds
+        found = [Goal("server time of the daily increment", f"{daily:.2f} s", f"< {_DAILY_GOAL:g} s", daily < _DAILY_GOAL)]
+        for name in ("DuckDB: from the same weeks", "DuckDB: from the visitors' days", "chdb: from the visitors' days"):
+            ratio = kept / self.costs[name].seconds
+            goal = name.startswith("DuckDB")
+            found.append(
+                Goal(
+                    f"weekly retention from the weeks kept over {name}",
+                    f"{ratio:.2f} x",
+                    f"<= {_RETENTION_GOAL:g} x" if goal else "",
+                    ratio <= _RETENTION_GOAL or not goal,
+                )
+            )
+        return found
+
+    def table(self) -> Table:
+        """All of it, for a terminal."""
+        table = Table(
+            title=f"{self.counts['events']:,} events, {self.counts['days']:,} visitor-days of {self.counts['visitors']:,} users in"
+            f" {len(self._ids):,} organisations, {_DAYS} days",
+            caption="CPU: of the backend without parallel workers; of DuckDB and chdb all threads of this process. Their cells and"
+            " ours are the same, each compared with cohort_analysis.",
+            title_justify="left",
+            caption_justify="left",
+        )
+        table.add_column("")
+        for header in ("CPU s", "wall s", "figure", "goal"):
+            table.add_column(header, justify="right")
+        table.add_column("met")
+        for name, cost in self.costs.items():
+            table.add_row(name, "-" if cost.cpu is None else f"{cost.cpu:.2f}", f"{cost.wall:.2f}", "", "", "")
+        table.add_section()
+        for goal in self.goals():
+            met = "" if not goal.goal else "[green]yes[/green]" if goal.met else "[bold red]MISSED[/bold red]"
+            table.add_row(goal.what, "", "", goal.figure, goal.goal, met)
+        return table
+
+
+def _arguments(given: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cohorts", description=(__doc__ or "").split("\n", 1)[0])
+
+    def positive(text: str) -> int:
+        if not text.isdigit() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        return int(text)
+
+    parser.add_argument("--organizations", type=positive, default=1000, metavar="N")
+    parser.add_argument("--actors", type=positive, default=535_000, metavar="N")
+    parser.add_argument("--events", type=positive, default=10_000_000, metavar="N", help="about so many")
+    parser.add_argument("--rounds", type=positive, default=3, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    arguments = parser.parse_args(given)
+    if arguments.json and not arguments.json.resolve().parent.is_dir():
+        parser.error(f"--json {arguments.json}: there is no folder {arguments.json.resolve().parent}")
+    return arguments
+
+
+def main(given: list[str] | None = None) -> int:
+    """Runs it. Returns the exit status."""
+    arguments = _arguments(given)
+    started = time.monotonic()
+
+    def progress(text: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="analytics-bench-") as folder, throw_away_database() as connection:
+            benchmark = Benchmark(connection, arguments, Path(folder), progress)
+            benchmark.fill()
+            benchmark.compute()
+            benchmark.retention()
+    except (ServerError, DatabaseError, SettingError, MigrationError, WrongResult) as error:
+        print(f"benchmarks.cohorts: {error}", file=sys.stderr)
+        return 1
+    Console(width=None if sys.stdout.isatty() else 150).print(benchmark.table())
+    if arguments.json:
+        figures = {"costs": {name: asdict(cost) for name, cost in benchmark.costs.items()}, "counts": benchmark.counts}
+        arguments.json.write_text(json.dumps(figures | {"goals": [asdict(goal) for goal in benchmark.goals()]}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
