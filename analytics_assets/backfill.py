@@ -113,14 +113,18 @@ def plan(
 
 
 def assets_of(organizations: Sequence[Organization]) -> list[str]:
-    """What there is to compute for these organisations: everything but the raw assets of vendors that none of them has.
+    """What there is to compute for these organisations: everything but the raw assets of vendors that none of them has,
+    and funnels where they have none.
 
     An asset without data costs Dagster as many events as one with data: a year of hours of one shop took twice as long.
     """
+    ids = [item.id for item in organizations]
     with connect() as connection:
-        rows = connection.execute(query("source_types"), {"organization_ids": [item.id for item in organizations]}).fetchall()
+        rows = connection.execute(query("source_types"), {"organization_ids": ids}).fetchall()
+        funnels = connection.execute(query("count_funnels"), {"organization_ids": ids}).fetchall()[0]["funnels"]
     present = {f"raw_{row['source_type']}" for row in rows}
-    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in RAW_ASSETS or name in present]
+    left_out = {name for name in RAW_ASSETS if name not in present} | (set() if funnels else {"funnel_analysis"})
+    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in left_out]
 
 
 def reach_back(pieces: Sequence[Piece]) -> list[str]:

@@ -99,7 +99,7 @@ funnels: funnel_name = ''; unit = 'visit'; window_seconds = 0; version = 0; step
 event_keys: name = ''; key_sha256 = 'short'; revoked_at = {before}; organization_id = uuid 'e2'
 cohort_analysis: cohort_type = 'birth'; period_type = 'year'; period_type = 'month'; period_number = -1; active_users = 4;\
  cohort_size = 0, active_users = 0; active_users = -1; cohort_date = '2026-03-03'
-funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; organization_id = uuid 'e2'
+funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; version = 0; is_final = null; organization_id = uuid 'e2'
 """
 # Constraints over several columns, by name.
 EXPLAINED = {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from analytics_assets.operations.stale import HOUR_ASSETS
+from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS
 from analytics_assets.partition_keys import ORGANIZATION, day_key, hour_key, range_tags
 
 hourly_tick = dg.define_asset_job(
@@ -16,8 +16,8 @@ hourly_tick = dg.define_asset_job(
 )
 daily_tick = dg.define_asset_job(
     "daily_tick",
-    selection=dg.AssetSelection.assets("daily_aggregates"),
-    description="Days of all organisations, each in its own time zone, and their checks.",
+    selection=dg.AssetSelection.assets(*DAY_ASSETS),
+    description="Days of all organisations, each in its own time zone: daily aggregates, funnels, and their checks.",
     executor_def=dg.in_process_executor,
 )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 RAW_ASSETS = ("raw_google_analytics", "raw_meta_ads", "raw_woocommerce", "raw_shopify")
 HOUR_ASSETS = (*RAW_ASSETS, "orders", "hourly_aggregates")
-DAY_ASSETS = ("daily_aggregates",)
+DAY_ASSETS = ("daily_aggregates", "funnel_analysis")
 # What follows an asset on the same partitions.
 _DOWNSTREAM = {
     "raw_google_analytics": ("hourly_aggregates",),
@@ -100,7 +100,7 @@ def _merged(requests: list[Request], position: dict[str, int]) -> list[Request]:
     """Few rectangles over all keys concerned, a chain of assets each."""
     merged: list[Request] = []
     for chain, step in ((HOUR_ASSETS, timedelta(hours=1)), (DAY_ASSETS, timedelta(days=1))):
-        mine = [request for request in requests if request.assets[-1] == chain[-1]]
+        mine = [request for request in requests if request.assets[-1] in chain]
         if not mine:
             continue
         selection = _selection({asset for request in mine for asset in request.assets})

@@ -139,7 +139,10 @@ def compute(connection: Connection, ids: Sequence[UUID], first: date, last: date
 
 def table(connection: Connection, organization: UUID) -> Counts:
     """What funnel_analysis holds of an organisation."""
-    return {(row["funnel_name"], row["date"], row["step_order"]): (row["visitors"], row["conversions"]) for row in _rows(connection, organization)}
+    return {
+        (row["funnel_name"], row["date"], row["step_order"]): (row["visitors"], row["conversions"])
+        for row in _rows(connection, organization)
+    }
 
 
 def _rows(connection: Connection, organization: UUID) -> Iterator[dict[str, Any]]:

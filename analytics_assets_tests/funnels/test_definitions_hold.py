@@ -66,7 +66,9 @@ def _funnels(steps: Sequence[dict[str, object]], most: int = 4) -> st.SearchStra
     return st.builds(
         Funnel,
         steps=st.lists(st.sampled_from(steps), min_size=1, max_size=most),
-        window=st.sampled_from([timedelta(seconds=1), timedelta(hours=1), timedelta(hours=24), timedelta(hours=25), timedelta(days=7)]),
+        window=st.sampled_from(
+            [timedelta(seconds=1), timedelta(hours=1), timedelta(hours=24), timedelta(hours=25), timedelta(days=7)]
+        ),
         unit=st.sampled_from(["user", "session"]),
     )
 

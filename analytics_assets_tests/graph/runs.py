@@ -22,10 +22,14 @@ def run_hours(
 
 
 def run_days(
-    instance: dg.DagsterInstance, first: datetime, last: datetime, keys: tuple[str, str] | None = None
+    instance: dg.DagsterInstance,
+    first: datetime,
+    last: datetime,
+    keys: tuple[str, str] | None = None,
+    assets: Sequence[str] = ("daily_aggregates",),
 ) -> dg.ExecuteInProcessResult:
     """One run of the day's job."""
-    return _run(instance, "daily_tick", day_key, first, last, ("daily_aggregates",), keys)
+    return _run(instance, "daily_tick", day_key, first, last, assets, keys)
 
 
 def _run(

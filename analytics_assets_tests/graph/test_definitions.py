@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from analytics_assets.operations.stale import DAY_ASSETS
 from analytics_assets.settings import PROJECT_ROOT
 
 ASSETS = {
@@ -21,6 +22,7 @@ ASSETS = {
     "orders": {"raw_woocommerce", "raw_shopify"},
     "hourly_aggregates": {"orders", "raw_google_analytics", "raw_meta_ads"},
     "daily_aggregates": {"hourly_aggregates", "raw_google_analytics", "raw_meta_ads"},
+    "funnel_analysis": {"organizations"},
 }
 
 
@@ -84,7 +86,7 @@ def test_a_range_is_one_run_over_organisation_and_time(name: str) -> None:
     assert definition.backfill_policy == dg.BackfillPolicy.single_run()
     assert isinstance(definition.partitions_def, dg.MultiPartitionsDefinition)
     assert definition.partitions_def.partition_dimension_names == [
-        "day" if name == "daily_aggregates" else "hour",
+        "day" if name in DAY_ASSETS else "hour",
         "organization",
     ]
 
