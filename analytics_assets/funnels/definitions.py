@@ -79,7 +79,7 @@ def _value(text: str) -> Any:
 
 def _properties(text: str, where: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for part in re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE):
+    for part in re.split(r"\s+and(?:\s+|$)", text.strip(), flags=re.IGNORECASE):
         key, sign, value = part.partition("=")
         if not sign or not key.strip() or not value.strip():
             raise FunnelError(f"{where}: after `where` expected PROPERTY=VALUE, not {part!r}")
@@ -94,7 +94,7 @@ def parse_step(text: str, number: int = 1) -> Step:
     where = f"step {number} {text!r}"
     rest = text.strip()
     step: Step = {}
-    name, colon, after = rest.partition(": ")
+    name, colon, after = f"{rest} ".partition(": ")
     if colon:
         step["name"], rest = name.strip(), after.strip()
         if not step["name"]:

@@ -31,7 +31,7 @@ _slugs = (f"shop-{number}" for number in count())
 
 NAMES = ("A", "B", "C")
 STEPS: list[dict[str, object]] = [
-    *({"name": name, "event": name} for name in NAMES),
+    *[dict[str, object](name=name, event=name) for name in NAMES],
     {"name": "A as a page", "event": "A", "type": "page"},
     {"name": "any page", "type": "page"},
     {"name": "thanks", "page": "/thanks*"},
