@@ -113,15 +113,20 @@ def plan(
 
 
 def assets_of(organizations: Sequence[Organization]) -> list[str]:
-    """What there is to compute for these organisations: everything but the raw assets of vendors that none of them has, and
-    events where none of them tracks any.
+    """What there is to compute for these organisations: everything but the raw assets of vendors that none of them has,
+    events where none of them tracks any, and funnels where they have none.
 
     An asset without data costs Dagster as many events as one with data: a year of hours of one shop took twice as long.
     """
+    ids = [item.id for item in organizations]
     with connect() as connection:
-        rows = connection.execute(query("source_types"), {"organization_ids": [item.id for item in organizations]}).fetchall()
+        rows = connection.execute(query("source_types"), {"organization_ids": ids}).fetchall()
+        funnels = connection.execute(query("count_funnels"), {"organization_ids": ids}).fetchall()[0]["funnels"]
     present = {"event_tracking" if row["source_type"] == "events" else f"raw_{row['source_type']}" for row in rows}
-    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in (*RAW_ASSETS, "event_tracking") or name in present]
+    if funnels:
+        present.add("funnel_analysis")
+    by_choice = {*RAW_ASSETS, "event_tracking", "funnel_analysis"}
+    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in by_choice or name in present]
 
 
 def reach_back(pieces: Sequence[Piece]) -> list[str]:

@@ -112,7 +112,7 @@ cohort_visits: period_type = 'year'; member = 'customer:c'; days = 0; days = 128
  signup_cohort = '2026-03-09'; visit_cohort = '2026-03-09'
 cohort_orders: member = 'c'; revenue = null; is_order = null
 cohort_state: week = '2026-03-03'; month = '2026-03-02'; organization_id = uuid 'e2'; currency = null
-funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; organization_id = uuid 'e2'
+funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; version = 0; is_final = null; organization_id = uuid 'e2'
 """
 # Constraints over several columns, by name.
 EXPLAINED = {

@@ -48,6 +48,7 @@ _DAILY_LINEAGE = dg.TableColumnLineage(
         "value": [
             dg.TableColumnDep(dg.AssetKey("hourly_aggregates"), "value"),
             dg.TableColumnDep(dg.AssetKey("orders"), "customer_key"),
+            dg.TableColumnDep(dg.AssetKey("event_tracking"), "visitor_id"),
             *(dg.TableColumnDep(dg.AssetKey(raw), "raw_data") for raw in ("raw_google_analytics", "raw_meta_ads")),
         ],
     }
@@ -122,6 +123,7 @@ daily_aggregates = ledgered_asset(
         dg.AssetDep("hourly_aggregates", partition_mapping=hours_of_days),
         dg.AssetDep("raw_google_analytics", partition_mapping=hours_of_days),
         dg.AssetDep("raw_meta_ads", partition_mapping=hours_of_days),
+        dg.AssetDep("event_tracking", partition_mapping=hours_of_days),
     ],
     partitions_def=organization_days,
     time_dimension=DAY,

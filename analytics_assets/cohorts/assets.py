@@ -7,7 +7,7 @@ from analytics_assets.ledgered import SqlCheck, ledgered_asset
 from analytics_assets.partition_keys import DAY
 from analytics_assets.partitions import hours_of_days, organization_days
 
-_SOURCES = ("orders",)
+_SOURCES = ("orders", "event_tracking")
 
 _COLUMNS = dg.TableSchema(
     [
@@ -24,15 +24,25 @@ _COLUMNS = dg.TableSchema(
         dg.TableColumn("created_at", "timestamptz", "When the row was first written"),
     ]
 )
-_ORDERS, _ORGANIZATIONS = dg.AssetKey("orders"), dg.AssetKey("organizations")
+_ORDERS, _EVENTS, _ORGANIZATIONS = dg.AssetKey("orders"), dg.AssetKey("event_tracking"), dg.AssetKey("organizations")
 _LINEAGE = dg.TableColumnLineage(
     {
         "organization_id": [dg.TableColumnDep(_ORDERS, "organization_id")],
         "cohort_date": [dg.TableColumnDep(_ORDERS, "occurred_at"), dg.TableColumnDep(_ORGANIZATIONS, "time_zone")],
-        "period_number": [dg.TableColumnDep(_ORDERS, "occurred_at")],
-        "cohort_size": [dg.TableColumnDep(_ORDERS, "customer_key"), dg.TableColumnDep(_ORDERS, "is_counted")],
-        "active_users": [dg.TableColumnDep(_ORDERS, "customer_key"), dg.TableColumnDep(_ORDERS, "is_counted")],
-        "revenue": [dg.TableColumnDep(_ORDERS, "total"), dg.TableColumnDep(_ORDERS, "currency")],
+        "period_number": [dg.TableColumnDep(_ORDERS, "occurred_at"), dg.TableColumnDep(_EVENTS, "timestamp")],
+        **{
+            name: [
+                dg.TableColumnDep(_ORDERS, "customer_key"),
+                dg.TableColumnDep(_ORDERS, "is_counted"),
+                dg.TableColumnDep(_EVENTS, "user_id"),
+            ]
+            for name in ("cohort_size", "active_users")
+        },
+        "revenue": [
+            dg.TableColumnDep(_ORDERS, "total"),
+            dg.TableColumnDep(_ORDERS, "currency"),
+            dg.TableColumnDep(_EVENTS, "event_value"),
+        ],
     }
 )
 

@@ -15,10 +15,22 @@ from analytics_assets_tests.woocommerce import Connection
 
 SOURCES = ("woocommerce", "shopify")
 _CHANNELS = {"woocommerce": 3, "shopify": 4}
-_TABLES = (
-    "orders refunds order_sales customers visitors visitor_days event_tracking cohort_analysis cohort_members cohort_persons"
-    " cohort_visits cohort_orders cohort_state partition_ledger"
-).split()
+_TABLES = [
+    "orders",
+    "refunds",
+    "order_sales",
+    "customers",
+    "visitors",
+    "visitor_days",
+    "event_tracking",
+    "cohort_analysis",
+    "cohort_members",
+    "cohort_persons",
+    "cohort_visits",
+    "cohort_orders",
+    "cohort_state",
+    "partition_ledger",
+]
 
 
 def clear(connection: Connection) -> None:

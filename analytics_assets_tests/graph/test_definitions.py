@@ -20,9 +20,12 @@ ASSETS = {
     "raw_woocommerce": {"data_sources"},
     "raw_shopify": {"data_sources"},
     "orders": {"raw_woocommerce", "raw_shopify"},
-    "hourly_aggregates": {"orders", "raw_google_analytics", "raw_meta_ads"},
-    "daily_aggregates": {"hourly_aggregates", "raw_google_analytics", "raw_meta_ads"},
-    "cohort_analysis": {"orders"},
+    "hourly_aggregates": {"orders", "raw_google_analytics", "raw_meta_ads", "event_tracking"},
+    "daily_aggregates": {"hourly_aggregates", "raw_google_analytics", "raw_meta_ads", "event_tracking"},
+    "event_tracking": {"data_sources"},
+    "realtime_sessions": {"event_tracking"},
+    "cohort_analysis": {"orders", "event_tracking"},
+    "funnel_analysis": {"event_tracking"},
 }
 
 

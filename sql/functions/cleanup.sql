@@ -3,7 +3,14 @@
 
 create or replace function private.drop_partition(child text) returns void
 language plpgsql set search_path = '' set lock_timeout = '5s' as $$
+declare
+    parent_table text := (select c.relname from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhparent
+                          where i.inhrelid = to_regclass(format('partitions.%I', child)));
 begin
+    -- From here on what came before is gone, and not merely empty.
+    update private.partition_steps s set dropped_to = greatest(s.dropped_to, l.period_end)
+    from private.list_partitions(parent_table) l
+    where s.parent = parent_table and l.child = drop_partition.child;
     execute format('drop table partitions.%I', child);
 end $$;
 

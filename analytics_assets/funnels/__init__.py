@@ -1,0 +1,1 @@
+"""Funnels: definitions in versions, and funnel_analysis by day."""

@@ -1,0 +1,1 @@
+select private.mark_final_funnels(%(start)s, %(end)s)

@@ -1,0 +1,1 @@
+select marked from private.remove_funnel(%(organization_id)s, %(name)s)
