@@ -71,7 +71,5 @@ comment on table public.cohort_state is
 create index visitors_email_idx on public.visitors (organization_id, email_hash) where email_hash is not null and user_id is not null;
 create index visitors_signed_up_idx on public.visitors (organization_id, signed_up_at) where signed_up_at is not null;
 create index customers_registered_idx on public.customers (organization_id, registered_at) where registered_at is not null;
-create index event_tracking_purchases_idx on public.event_tracking (organization_id, "timestamp")
-    where event_name in ('Order Completed', 'Order Refunded') and user_id is not null;
 create index cohort_analysis_cohorts_idx on public.cohort_analysis (organization_id, cohort_type, period_type, cohort_date)
     where period_number = 0;
