@@ -50,6 +50,7 @@ def test_definitions_are_loadable_and_complete() -> None:
         "restatement",
         "hourly_tick",
         "daily_tick",
+        "live_sessions",
         "maintenance",
     }
     repository = defs.get_repository_def()
@@ -58,6 +59,7 @@ def test_definitions_are_loadable_and_complete() -> None:
         "restatement_schedule",
         "hourly_tick_schedule",
         "daily_tick_schedule",
+        "live_sessions_schedule",
         "maintenance_schedule",
     }
     assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "source_freshness", "stale_partitions"}
@@ -81,7 +83,7 @@ def test_an_asset_describes_itself(name: str) -> None:
         assert ASSETS[name] <= upstream
 
 
-@pytest.mark.parametrize("name", [name for name in ASSETS if name not in ("organizations", "data_sources")])
+@pytest.mark.parametrize("name", [name for name in ASSETS if name not in ("organizations", "data_sources", "realtime_sessions")])
 def test_a_range_is_one_run_over_organisation_and_time(name: str) -> None:
     from analytics_assets.definitions import defs
 
