@@ -28,7 +28,13 @@ def message(rng: random.Random, visitor: int, at: datetime) -> dict[str, Any]:
     anonymous_id = str(uuid.UUID(int=(visitor * 0x9E3779B97F4A7C15F39CC0605CEDC835) % (1 << 128)))
     product = rng.randrange(2000)
     path = f"/{_CATEGORIES[product % 6]}/product-{product}"
-    page = {"path": path, "url": f"https://shop.example{path}", "title": f"Product {product}", "referrer": "https://search.example/", "search": ""}
+    page = {
+        "path": path,
+        "url": f"https://shop.example{path}",
+        "title": f"Product {product}",
+        "referrer": "https://search.example/",
+        "search": "",
+    }
     common = {
         "messageId": f"ajs-next-{int(at.timestamp() * 1000)}-{uuid.UUID(int=rng.getrandbits(128))}",
         "anonymousId": anonymous_id,
@@ -53,18 +59,23 @@ def message(rng: random.Random, visitor: int, at: datetime) -> dict[str, Any]:
             "products": [{"product_id": f"p-{product}", "quantity": 1, "price": 19.95}],
         }  # fmt: skip
         return {**common, "type": "track", "event": "Order Completed", "properties": properties}
-    properties = {"product_id": f"p-{product}", "name": f"Product {product}", "price": round(rng.uniform(5, 300), 2), "category": path[1:6]}
+    properties = {
+        "product_id": f"p-{product}",
+        "name": f"Product {product}",
+        "price": round(rng.uniform(5, 300), 2),
+        "category": path[1:6],
+    }
     return {**common, "type": "track", "event": rng.choice(_STEPS), "properties": properties}
 
 
 def batches(count: int, size: int, visitors: int, seed: int, first_visitor: int = 0) -> list[bytes]:
-    """So many bodies of /v1/batch, of so many messages of the last minutes each, of as many visitors in all."""
+    """So many bodies of /v1/batch, of so many messages each, of as many visitors in all."""
     rng = random.Random(seed)
     now = datetime.now(UTC)
     bodies = []
     for _ in range(count):
-        messages = [
-            message(rng, first_visitor + rng.randrange(visitors), now - timedelta(seconds=rng.uniform(0, 600))) for _ in range(size)
-        ]
+        # What a client gathered in the last seconds, in order; the clock's correction makes it the seconds before the receipt.
+        times = sorted(now - timedelta(seconds=rng.uniform(0, 5)) for _ in range(size))
+        messages = [message(rng, first_visitor + rng.randrange(visitors), at) for at in times]
         bodies.append(orjson.dumps({"batch": messages, "sentAt": now.isoformat(timespec="milliseconds")}))
     return bodies
