@@ -113,14 +113,15 @@ def plan(
 
 
 def assets_of(organizations: Sequence[Organization]) -> list[str]:
-    """What there is to compute for these organisations: everything but the raw assets of vendors that none of them has.
+    """What there is to compute for these organisations: everything but the raw assets of vendors that none of them has, and
+    events where none of them tracks any.
 
     An asset without data costs Dagster as many events as one with data: a year of hours of one shop took twice as long.
     """
     with connect() as connection:
         rows = connection.execute(query("source_types"), {"organization_ids": [item.id for item in organizations]}).fetchall()
-    present = {f"raw_{row['source_type']}" for row in rows}
-    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in RAW_ASSETS or name in present]
+    present = {"event_tracking" if row["source_type"] == "events" else f"raw_{row['source_type']}" for row in rows}
+    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in (*RAW_ASSETS, "event_tracking") or name in present]
 
 
 def reach_back(pieces: Sequence[Piece]) -> list[str]:
