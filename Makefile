@@ -29,7 +29,7 @@ setup: $(STAMP) ## Install the locked dependencies into .venv
 demo: $(STAMP) ## Sample shops, or pages of DATA=folder (TIME_ZONE=, CURRENCY=), through the whole graph
 	@$(BIN)/analytics demo $(DEMO_OPTIONS)
 
-ui: $(STAMP) ## Dagster's web interface and daemon on the same data
+ui: $(STAMP) ## Dagster's web interface, daemon and the collector on the same data
 	@$(BIN)/analytics ui
 
 test: $(STAMP) ## Run the tests (ARGS= goes to pytest)
@@ -42,9 +42,10 @@ lint: $(STAMP) ## ruff, mypy, squawk, the definitions
 	@$(BIN)/squawk --config squawk.toml sql/migrations/*.sql
 	@DAGSTER_HOME= $(BIN)/dg check defs
 
-bench: $(STAMP) ## Aggregation, and syncing 1,000 organisations, beside their peers and limits
+bench: $(STAMP) ## Aggregation, syncing 1,000 organisations, the collector, beside their peers and limits
 	@$(BIN)/python -m benchmarks.aggregation
 	@$(BIN)/python -m benchmarks.sources
+	@$(BIN)/python -m benchmarks.collector
 
 lock: $(STAMP) ## Resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -69,14 +69,13 @@ def message(rng: random.Random, visitor: int, at: datetime) -> dict[str, Any]:
 
 
 def batches(count: int, size: int, visitors: int, seed: int, first_visitor: int = 0) -> list[bytes]:
-    """So many bodies of /v1/batch, of so many messages of the last minutes each, of as many visitors in all."""
+    """So many bodies of /v1/batch, of so many messages each, of as many visitors in all."""
     rng = random.Random(seed)
     now = datetime.now(UTC)
     bodies = []
     for _ in range(count):
-        messages = [
-            message(rng, first_visitor + rng.randrange(visitors), now - timedelta(seconds=rng.uniform(0, 600)))
-            for _ in range(size)
-        ]
+        # What a client gathered in the last seconds, in order; the clock's correction makes it the seconds before the receipt.
+        times = sorted(now - timedelta(seconds=rng.uniform(0, 5)) for _ in range(size))
+        messages = [message(rng, first_visitor + rng.randrange(visitors), at) for at in times]
         bodies.append(orjson.dumps({"batch": messages, "sentAt": now.isoformat(timespec="milliseconds")}))
     return bodies

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from analytics_assets.commands.console import err, fail, out, print_table
 from analytics_assets.database import DatabaseError, analytics_url, connect, conninfo
@@ -62,6 +63,7 @@ def collector_command(
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for a free one")] = DEFAULT_PORT,
     workers: Annotated[int, typer.Option(help="Processes that share the work", min=1, max=64)] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of where it listens, and how an event is sent")] = False,
 ) -> None:
     """Take in tracked events over HTTP (Segment's and RudderStack's protocol), until Ctrl-C."""
     from analytics_assets.events.supervisor import Supervisor, SupervisorError, listen
@@ -85,16 +87,18 @@ def collector_command(
         supervisor = Supervisor(listener, conninfo(analytics_url()), workers, lambda text: err.print(text, markup=False))
         with supervisor.running():
             problem = _wait_until_answering(base.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]"))  # noqa: S104
-            out.print(f"collector: {base} (Ctrl-C stops it)", soft_wrap=True)
+            if not quiet:
+                out.print(f"collector: {base} (Ctrl-C stops it)", soft_wrap=True)
+                out.print("a write key: analytics keys create --organization SLUG; with it a first event:", soft_wrap=True)
+                out.print(f"  {curl_line(base, 'WRITE_KEY')}", soft_wrap=True, markup=False)
             if problem:
-                err.print(f"[yellow]warning:[/yellow] it cannot store events now: {problem}", soft_wrap=True)
-            out.print("a write key: analytics keys create --organization SLUG; with it a first event:", soft_wrap=True)
-            out.print(f"  {curl_line(base, 'WRITE_KEY')}", soft_wrap=True, markup=False)
+                err.print(f"[yellow]warning:[/yellow] it cannot store events now: {escape(problem)}", soft_wrap=True)
             supervisor.watch()
     except SupervisorError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        out.print("stopped")
+        if not quiet:
+            out.print("stopped")
     finally:
         listener.close()
 

@@ -160,6 +160,10 @@ def _free_port(host: str, wanted: int | None, candidates: Sequence[int] = range(
     fail(f"port {wanted or f'{candidates[0]} to {candidates[-1]}'} of {host} is taken; choose another with --port")
 
 
+def _collector_command(host: str, port: int) -> list[str]:
+    return [sys.executable, "-m", "analytics_assets.cli", "collector", "--host", host, "--port", str(port), "--quiet"]
+
+
 def ui_command(
     port: Annotated[int | None, typer.Option(help="3000, or the next free one, by default")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
@@ -167,7 +171,7 @@ def ui_command(
         int, typer.Option(help="Also run the sandbox with so many organisations, synced live while the interface runs")
     ] = 0,
 ) -> None:
-    """Run Dagster's web interface and daemon on the analytics database, until Ctrl-C."""
+    """Run Dagster's web interface and daemon on the analytics database, and the collector of tracked events, until Ctrl-C."""
     from analytics_assets.instance import dagster_home, open_instance
 
     migrate_database(quiet=True)
@@ -205,9 +209,11 @@ def ui_command(
             "error",
         ],
     }
+    collector_port = _free_port("127.0.0.1", None, range(8788, 8808))
+    commands["collector"] = _collector_command("127.0.0.1", collector_port)
     environment = dict(os.environ)
     if sandbox:
-        sandbox_port = _free_port("127.0.0.1", None, range(8787, 8807))
+        sandbox_port = _free_port("127.0.0.1", None, [port for port in range(8787, 8807) if port != collector_port])
         environment |= _sandbox_environment(sandbox_port)
         commands = {"sandbox": _sandbox_command(sandbox_port, sandbox), **commands}
     processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment) for name, command in commands.items()}
@@ -218,6 +224,8 @@ def ui_command(
     signal.signal(signal.SIGTERM, stop)
     try:
         _wait_until_answering(host, port, processes["webserver"])
+        _wait_until_answering("127.0.0.1", collector_port, processes["collector"], "collector")
+        out.print(f"Collector of tracked events: http://127.0.0.1:{collector_port} (`analytics keys create` makes a write key)")
         out.print(f"Dagster: http://{host}:{port} (Ctrl-C stops it)")
         while all(process.poll() is None for process in processes.values()):
             time.sleep(0.5)
@@ -236,13 +244,13 @@ def ui_command(
                 process.kill()
 
 
-def _wait_until_answering(host: str, port: int, process: "subprocess.Popen[bytes]") -> None:
+def _wait_until_answering(host: str, port: int, process: "subprocess.Popen[bytes]", name: str = "web server") -> None:
     for _ in range(600):
         if process.poll() is not None:
-            fail("the web server ended before it answered; its messages stand above")
+            fail(f"the {name} ended before it answered; its messages stand above")
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.2)
-    fail(f"the web server does not answer on {host}:{port} after two minutes")
+    fail(f"the {name} does not answer on {host}:{port} after two minutes")

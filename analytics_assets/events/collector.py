@@ -75,7 +75,7 @@ class Collector:
         self.telemetry = Telemetry()
         self.reader = Reader(conninfo)
         self.keys = KeyRing(self.reader.keys)
-        self.intake = Intake(conninfo, self.telemetry, hold=hold)
+        self.intake = Intake(conninfo, self.telemetry)
         self.hold = hold
         self._slot = 0
 

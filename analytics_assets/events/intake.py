@@ -1,7 +1,8 @@
 """Group commit: requests wait in a bounded queue, many share a commit, and each is answered when its own is done.
 
-While one connection commits, what arrives makes up the next batch; two connections work in turns. A request whose commit
-does not come in time is given up (its client sends it again, and what may have been stored meanwhile is known by its ids).
+While one connection commits, what arrives makes up the next batch. Organisations are divided among lanes, so that two commits
+do not wait for the turn of the same one; in a lane two connections work by turns. A request whose commit does not come in time
+is given up (its client sends it again, and what may have been stored meanwhile is known by its ids).
 When the database is away nothing is lost: a batch is tried until it is stored or its last request is given up.
 """
 
@@ -18,7 +19,6 @@ import psycopg
 
 from analytics_assets.events.limits import (
     COMMIT_EVENTS,
-    HOLD_SECONDS,
     QUEUE_BYTES,
     RETRY_AFTER,
     RETRY_AFTER_AT_ONCE,
@@ -31,6 +31,8 @@ from analytics_assets.events.writer import REFUSALS, Delivery, Writer, why
 _log = logging.getLogger("analytics.collector")
 _SWEEP_SECONDS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+#: Connections of a lane: one copies while the other stores.
+_TURNS = 2
 _UNPARSED = 400  # bytes that a queued row takes beside its own
 
 
@@ -51,29 +53,53 @@ class _Waiting:
     done: asyncio.Future[None]
 
 
-class Intake:
-    """The queue and its writers. Made within a running event loop; start and stop it."""
+class _Lane:
+    """What waits of its organisations."""
 
-    def __init__(
-        self,
-        conninfo: str,
-        telemetry: Telemetry,
-        *,
-        connections: int = 2,
-        hold: float = HOLD_SECONDS,
-        queue_bytes: int = QUEUE_BYTES,
-    ) -> None:
+    def __init__(self) -> None:
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, waiting: _Waiting) -> None:
+        """At the end."""
+        self._queue.append(waiting)
+        self._arrived.set()
+
+    def given_up(self) -> list[_Waiting]:
+        """Takes out those at the front that nobody waits for any more."""
+        gone = []
+        while self._queue and self._queue[0].done.done():
+            gone.append(self._queue.popleft())
+        return gone
+
+    async def take(self) -> list[_Waiting]:
+        """Waits for the next batch, and takes it out: as much as one commit should have, and at least one."""
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken: list[_Waiting] = []
+        events = 0
+        while self._queue and events < COMMIT_EVENTS:
+            waiting = self._queue.popleft()
+            taken.append(waiting)
+            if not waiting.done.done():
+                events += len(waiting.delivery.rows) + len(waiting.delivery.rejections)
+        return taken
+
+
+class Intake:
+    """The lanes and their writers. Made within a running event loop; start and stop it."""
+
+    def __init__(self, conninfo: str, telemetry: Telemetry, *, lanes: int = 2, queue_bytes: int = QUEUE_BYTES) -> None:
         quarantine = Quarantine()
         sources: set[UUID] = set()
-        self._writers = [Writer(conninfo, telemetry, quarantine, sources) for _ in range(connections)]
+        self._lanes = [_Lane() for _ in range(lanes)]
+        self._writers = [(lane, Writer(conninfo, telemetry, quarantine, sources)) for lane in self._lanes for _ in range(_TURNS)]
         self._telemetry = telemetry
-        self._hold = hold
         self._most_bytes = queue_bytes
-        self._queue: deque[_Waiting] = deque()
         self._open: set[_Waiting] = set()
         self._bytes = 0
         self._outside = 0
-        self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         #: Why the last transaction failed; None since one was committed.
@@ -82,7 +108,7 @@ class Intake:
 
     def start(self) -> None:
         """Starts the writers."""
-        self._tasks = [asyncio.create_task(self._write(writer)) for writer in self._writers]
+        self._tasks = [asyncio.create_task(self._write(lane, writer)) for lane, writer in self._writers]
         self._tasks.append(asyncio.create_task(self._sweep()))
 
     async def stop(self) -> None:
@@ -92,7 +118,7 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for waiting in list(self._open):
             self._give_up(waiting)
-        for writer in self._writers:
+        for _, writer in self._writers:
             await writer.close()
 
     @property
@@ -124,8 +150,7 @@ class Intake:
         waiting = _Waiting(delivery, until, size, asyncio.get_running_loop().create_future())
         self._open.add(waiting)
         self._bytes += size
-        self._queue.append(waiting)
-        self._arrived.set()
+        self._lanes[delivery.organization_id.int % len(self._lanes)].put(waiting)
         await waiting.done
 
     def _reason(self) -> str:
@@ -148,32 +173,17 @@ class Intake:
             now = monotonic()
             for waiting in [one for one in self._open if one.until <= now]:
                 self._give_up(waiting)
-            while self._queue and self._queue[0].done.done():
-                self._close(self._queue.popleft())
+            for lane in self._lanes:
+                for waiting in lane.given_up():
+                    self._close(waiting)
             self._telemetry.queued_events.set(sum(len(one.delivery.rows) for one in self._open))
             self._telemetry.queued_bytes.set(self._bytes)
 
-    async def _take(self) -> list[_Waiting]:
+    async def _write(self, lane: _Lane, writer: Writer) -> None:
         while True:
-            taken: list[_Waiting] = []
-            events = 0
-            while self._queue and events < COMMIT_EVENTS:
-                waiting = self._queue.popleft()
-                if waiting.done.done():
-                    self._close(waiting)
-                    continue
-                taken.append(waiting)
-                events += len(waiting.delivery.rows) + len(waiting.delivery.rejections)
-            if taken:
-                return taken
-            self._arrived.clear()
-            await self._arrived.wait()
-
-    async def _write(self, writer: Writer) -> None:
-        while True:
-            taken = await self._take()
+            taken = await lane.take()
             try:
-                await self._store(writer, taken)
+                await self._store(writer, [waiting for waiting in taken if not waiting.done.done()])
             finally:
                 for waiting in taken:
                     self._close(waiting)

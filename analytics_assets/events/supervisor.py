@@ -97,6 +97,9 @@ class Supervisor:
             time.sleep(0.05)
 
     def _stop(self) -> None:
+        # A terminal's Ctrl-C reaches every process of `analytics ui`, which then passes it on: twice is once.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for process in self._workers:
             process.send_signal(signal.SIGTERM)
         until = time.monotonic() + _STOP_SECONDS

@@ -113,16 +113,17 @@ class Writer:
         try:
             if new:
                 await connection.execute(query("ensure_event_sources"), {"organization_ids": list(new)})
+            if rejections:
+                lost = await self._quarantine.store(connection, rejections)
             if rows:
                 cursor = connection.cursor()
                 async with cursor.copy(COPY_STATEMENT) as copy:
                     await copy.write(b"".join([HEADER, *[row for _, _, row in rows], TRAILER]))
-                await cursor.execute("select stored, duplicates from private.store_events()")
+                # In one message: no organisation's turn is held while an answer waits for its turn in this process.
+                await cursor.execute("select stored, duplicates from private.store_events(); commit")
                 counted = await cursor.fetchone()
                 if counted is not None:
                     stored, duplicates = counted["stored"], counted["duplicates"]
-            if rejections:
-                lost = await self._quarantine.store(connection, rejections)
             await connection.commit()
         except psycopg.Error:
             if not connection.closed:
