@@ -7,6 +7,8 @@ import dagster as dg
 from analytics_assets.aggregates.assets import daily_aggregates, hourly_aggregates
 from analytics_assets.aggregates.schedules import daily_tick, daily_tick_schedule, hourly_tick, hourly_tick_schedule
 from analytics_assets.database import Database
+from analytics_assets.events.assets import event_tracking, realtime_sessions
+from analytics_assets.events.schedules import live_sessions, live_sessions_schedule
 from analytics_assets.funnels.assets import funnel_analysis
 from analytics_assets.operations.maintenance import maintenance, maintenance_schedule
 from analytics_assets.operations.sensors import stale_partitions
@@ -20,9 +22,26 @@ from analytics_assets.sources.schedules import restatement, restatement_schedule
 from analytics_assets.sources.sensors import source_freshness
 
 defs = dg.Definitions(
-    assets=[organizations, data_sources, *RAW, orders, hourly_aggregates, daily_aggregates, funnel_analysis],
-    jobs=[registry_tick, source_sync, restatement, hourly_tick, daily_tick, maintenance],
-    schedules=[registry_tick_schedule, restatement_schedule, hourly_tick_schedule, daily_tick_schedule, maintenance_schedule],
+    assets=[
+        organizations,
+        data_sources,
+        *RAW,
+        orders,
+        event_tracking,
+        realtime_sessions,
+        hourly_aggregates,
+        daily_aggregates,
+        funnel_analysis,
+    ],
+    jobs=[registry_tick, source_sync, restatement, hourly_tick, daily_tick, live_sessions, maintenance],
+    schedules=[
+        registry_tick_schedule,
+        restatement_schedule,
+        hourly_tick_schedule,
+        daily_tick_schedule,
+        live_sessions_schedule,
+        maintenance_schedule,
+    ],
     sensors=[organization_keys, source_freshness, stale_partitions],
     resources={"database": Database()},
     # SQL does the work: a process for every step would cost twenty times the step.

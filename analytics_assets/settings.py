@@ -83,6 +83,7 @@ class Settings:
         hourly_start, daily_start: first day (UTC) of the hourly and the daily partitions.
         keep_raw_days, keep_hourly_days, keep_daily_days: retention in days; hourly and daily data is never dropped
             from ``hourly_start`` and ``daily_start`` on, however short the retention.
+        keep_events_days: retention of tracked events and their sessions, in days; they leave by whole months.
     """
 
     home: Path
@@ -93,6 +94,7 @@ class Settings:
     keep_raw_days: int
     keep_hourly_days: int
     keep_daily_days: int
+    keep_events_days: int
 
     @staticmethod
     def load() -> Settings:
@@ -106,6 +108,7 @@ class Settings:
             keep_raw_days=_days("ANALYTICS_KEEP_RAW_DAYS", 30),
             keep_hourly_days=_days("ANALYTICS_KEEP_HOURLY_DAYS", 31),
             keep_daily_days=_days("ANALYTICS_KEEP_DAILY_DAYS", 400),
+            keep_events_days=_days("ANALYTICS_KEEP_EVENTS_DAYS", 1096),
         )
 
     def keep_hourly_from(self) -> datetime:

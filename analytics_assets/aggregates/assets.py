@@ -32,7 +32,8 @@ _HOURLY_LINEAGE = dg.TableColumnLineage(
             dg.TableColumnDep(dg.AssetKey("orders"), name)
             for name in ("items_sold", "gross_sales", "discounts", "shipping", "taxes", "is_counted", "customer_key", "currency")
         ]
-        + [dg.TableColumnDep(dg.AssetKey(raw), "raw_data") for raw in ("raw_google_analytics", "raw_meta_ads")],
+        + [dg.TableColumnDep(dg.AssetKey(raw), "raw_data") for raw in ("raw_google_analytics", "raw_meta_ads")]
+        + [dg.TableColumnDep(dg.AssetKey("event_tracking"), name) for name in ("event_name", "event_value", "session_id")],
     }
 )
 _DAILY_LINEAGE = dg.TableColumnLineage(
@@ -96,9 +97,9 @@ CHECKS = {
 # Grain: organisation x channel x metric x local hour of the source, only hours in which something happened.
 hourly_aggregates = ledgered_asset(
     name="hourly_aggregates",
-    description="Metrics by organisation, channel and local hour of the source, summed exactly from orders and refunds "
-    "in the hour in which they happened.",
-    deps=["orders", "raw_google_analytics", "raw_meta_ads"],
+    description="Metrics by organisation, channel and local hour of the source, summed exactly from orders, refunds "
+    "and tracked events in the hour in which they happened.",
+    deps=["orders", "raw_google_analytics", "raw_meta_ads", "event_tracking"],
     partitions_def=organization_hours,
     time_dimension=HOUR,
     table="public.hourly_aggregates",

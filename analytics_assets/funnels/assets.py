@@ -5,7 +5,7 @@ import dagster as dg
 from analytics_assets.funnels.previews import describe_funnels
 from analytics_assets.ledgered import SqlCheck, ledgered_asset
 from analytics_assets.partition_keys import DAY
-from analytics_assets.partitions import organization_days
+from analytics_assets.partitions import hours_of_days, organization_days
 
 _COLUMNS = dg.TableSchema(
     [
@@ -81,7 +81,7 @@ funnel_analysis = ledgered_asset(
     description="Funnels by organisation and day of its time zone: runs that reach each step in order within the window, dated "
     "by their entry. A day is computed until it is final: events mark the days from which they can be reached, and the day "
     "after its window has passed.",
-    deps=["organizations"],
+    deps=[dg.AssetDep("event_tracking", partition_mapping=hours_of_days)],
     partitions_def=organization_days,
     time_dimension=DAY,
     table="public.funnel_analysis",

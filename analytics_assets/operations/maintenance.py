@@ -21,6 +21,7 @@ def maintain(database: Database, settings: Settings) -> list[dict[str, Any]]:
         ("maintain_drop_hours", {"keep_from": settings.keep_hourly_from()}),
         ("maintain_drop_days", {"keep_from": settings.keep_daily_from()}),
         ("maintain_drop_raw", {"keep_from": datetime.now(UTC) - timedelta(days=settings.keep_raw_days)}),
+        ("maintain_drop_events", {"keep_from": datetime.now(UTC) - timedelta(days=settings.keep_events_days)}),
     )
     return [row for name, parameters in steps for row in database.rows(query(name), parameters)]
 

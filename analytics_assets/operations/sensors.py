@@ -32,7 +32,7 @@ def _run_request(request: Request, now: datetime) -> dg.RunRequest:
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Requests runs for the organisations and hours that the ledger calls stale or failed: orders changed "
-    "later, pages imported, a tick missed, a broken organisation to be tried again (after 5 minutes, then twice as "
+    "later, events that came late, pages imported, a tick missed, a broken organisation to be tried again (after 5 minutes, then twice as "
     "long each time, at most 6 hours).",
 )
 def stale_partitions(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult | dg.SkipReason:
@@ -49,7 +49,7 @@ def stale_partitions(context: dg.SensorEvaluationContext, database: Database) ->
             connection.execute(
                 query("mark_missing_hours"),
                 {
-                    "assets": ["orders", "hourly_aggregates"],
+                    "assets": ["orders", "event_tracking", "hourly_aggregates"],
                     "start": max(hours_from, this_hour - _GAPS_BACK),
                     # The tick of the last hour may still be under way.
                     "end": this_hour - timedelta(hours=1),

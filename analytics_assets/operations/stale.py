@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 RAW_ASSETS = ("raw_google_analytics", "raw_meta_ads", "raw_woocommerce", "raw_shopify")
-HOUR_ASSETS = (*RAW_ASSETS, "orders", "hourly_aggregates")
+HOUR_ASSETS = (*RAW_ASSETS, "orders", "event_tracking", "hourly_aggregates")
 DAY_ASSETS = ("daily_aggregates", "funnel_analysis")
 # What follows an asset on the same partitions.
 _DOWNSTREAM = {
@@ -17,6 +17,7 @@ _DOWNSTREAM = {
     "raw_woocommerce": ("orders", "hourly_aggregates"),
     "raw_shopify": ("orders", "hourly_aggregates"),
     "orders": ("hourly_aggregates",),
+    "event_tracking": ("hourly_aggregates",),
 }
 # Beyond so many runs it is cheaper to compute whole rectangles: what is up to date in them costs a read, no write.
 MOST_RUNS = 20

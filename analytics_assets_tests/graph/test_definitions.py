@@ -22,7 +22,7 @@ ASSETS = {
     "orders": {"raw_woocommerce", "raw_shopify"},
     "hourly_aggregates": {"orders", "raw_google_analytics", "raw_meta_ads"},
     "daily_aggregates": {"hourly_aggregates", "raw_google_analytics", "raw_meta_ads"},
-    "funnel_analysis": {"organizations"},
+    "funnel_analysis": {"event_tracking"},
 }
 
 

@@ -57,6 +57,12 @@ begin
     ) d
     cross join lateral (values (51::smallint, d.ordering::numeric), (53::smallint, d.returning::numeric)) v (metric_id, value)
     union all
+    -- Visitors of the organisation's own tracking.
+    select d.organization_id, 3::smallint, 5::smallint, d.date, count(*)::numeric
+    from public.visitor_days d
+    where d.organization_id = any (organization_ids) and d.date between from_date and to_date
+    group by 1, 4
+    union all
     -- What the vendors' daily reports say, by the account's own date. People are not counted twice by adding accounts up:
     -- of several accounts of one vendor the largest count stands.
     select d.organization_id, d.metric_id, d.channel_id, d.date, d.value

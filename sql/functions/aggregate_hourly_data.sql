@@ -104,7 +104,7 @@ begin
     order by k.organization_id;
 end $$;
 
--- Hours that must not be published: orders failed, or amounts in a currency without an exchange rate.
+-- Hours that must not be published: orders or tracked events failed, or amounts in a currency without an exchange rate.
 create or replace function private.blocked_hours(organization_ids uuid[], from_time timestamptz, to_time timestamptz)
 returns table (organization_id uuid, bucket timestamptz, reason text)
 language sql stable set search_path = '' set timezone = 'UTC' as $$
@@ -112,7 +112,7 @@ language sql stable set search_path = '' set timezone = 'UTC' as $$
     from (
         select l.organization_id, l.bucket, l.error as reason
         from public.partition_ledger l
-        where l.organization_id = any (organization_ids) and l.asset = 'orders' and l.status = 'failed'
+        where l.organization_id = any (organization_ids) and l.asset in ('orders', 'event_tracking') and l.status = 'failed'
           and l.bucket >= from_time and l.bucket < to_time
         union all
         select f.organization_id, date_trunc('hour', f.bucket_at),
@@ -312,5 +312,6 @@ begin
         raise exception 'no organisation with id %', org_id using hint = 'See `analytics organizations list`.';
     end if;
     perform public.ingest_orders(array[org_id], from_time, date_trunc('hour', now()) + interval '1 hour');
+    perform public.summarize_events(array[org_id], from_time, date_trunc('hour', now()) + interval '1 hour');
     perform public.aggregate_hourly_data(array[org_id], from_time, date_trunc('hour', now()) + interval '1 hour');
 end $$;

@@ -30,7 +30,7 @@ begin
         from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
         -- (is_time_zone stays open: a check constraint runs it with the rights of whoever writes organizations.)
         where n.nspname = 'private' and p.proname <> 'is_time_zone' or n.nspname = 'public' and p.proname in (
-            'aggregate_hourly_data', 'aggregate_daily_data', 'aggregate_funnels', 'ingest_orders', 'register_raw_pages', 'cleanup_old_hourly_aggregates',
+            'aggregate_hourly_data', 'aggregate_daily_data', 'aggregate_funnels', 'ingest_orders', 'summarize_events', 'cleanup_events', 'register_raw_pages', 'cleanup_old_hourly_aggregates',
             'cleanup_old_daily_aggregates', 'cleanup_old_raw_data_backup', 'close_hourly_partitions',
             'make_partitions_ahead', 'discard_quarantined')
     loop

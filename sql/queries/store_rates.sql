@@ -32,6 +32,13 @@ with stored as (
     join public.metric_observations m on m.currency = s.from_currency
         and m.bucket_at >= s.rate_date - interval '1 day' and m.bucket_at < s.rate_date + interval '8 days'
     join public.organizations g on g.id = m.organization_id and g.currency = s.to_currency
+), affected_events as (
+    select distinct e.organization_id, date_trunc('hour', private.local_hour(e."timestamp", g.time_zone)) as bucket
+    from stored s
+    join public.organizations g on g.currency = s.to_currency
+    join public.event_tracking e
+        on e.organization_id = g.id and e.currency = s.from_currency and e.event_name in ('Order Completed', 'Order Refunded')
+       and e."timestamp" >= s.rate_date - interval '1 day' and e."timestamp" < s.rate_date + interval '8 days'
 ), affected_days as (
     select distinct d.organization_id, d.date::timestamp at time zone 'UTC' as bucket
     from stored s
@@ -41,9 +48,13 @@ with stored as (
     select private.mark_stale('daily_aggregates', array_agg(organization_id order by organization_id, bucket),
                               array_agg(bucket order by organization_id, bucket)) as days
     from affected_days
+), marked_events as (
+    select private.mark_stale('event_tracking', array_agg(organization_id order by organization_id, bucket),
+                              array_agg(bucket order by organization_id, bucket)) as hours
+    from affected_events
 ), marked as (
     select private.mark_stale('hourly_aggregates', array_agg(organization_id order by organization_id, bucket),
                               array_agg(bucket order by organization_id, bucket)) as hours
     from affected
 )
-select (select count(*) from stored) as changed, (select hours from marked) as hours, (select days from marked_days) as days
+select (select count(*) from stored) as changed, (select hours from marked) + (select hours from marked_events) as hours, (select days from marked_days) as days

@@ -1,0 +1,1 @@
+"""Tracked events: their collection, sessions, and what is summed from them."""

@@ -1,0 +1,1 @@
+select * from private.close_live_sessions()

@@ -1,0 +1,1 @@
+select * from public.summarize_events(%(ids)s, %(start)s, %(end)s, %(run_id)s)
