@@ -123,10 +123,10 @@ def assets_of(organizations: Sequence[Organization]) -> list[str]:
         rows = connection.execute(query("source_types"), {"organization_ids": ids}).fetchall()
         funnels = connection.execute(query("count_funnels"), {"organization_ids": ids}).fetchall()[0]["funnels"]
     present = {"event_tracking" if row["source_type"] == "events" else f"raw_{row['source_type']}" for row in rows}
-    if funnels:
-        present.add("funnel_analysis")
-    by_choice = {*RAW_ASSETS, "event_tracking", "funnel_analysis"}
-    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in by_choice or name in present]
+    left_out = {name for name in (*RAW_ASSETS, "event_tracking") if name not in present}
+    if not funnels:
+        left_out.add("funnel_analysis")
+    return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in left_out]
 
 
 def reach_back(pieces: Sequence[Piece]) -> list[str]:

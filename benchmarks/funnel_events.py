@@ -29,14 +29,15 @@ select md5('organisation ' || i)::uuid, 'organisation-' || i, 'Organisation ' ||
               'Australia/Adelaide', 'Asia/Kathmandu', 'America/Los_Angeles'])[1 + i %% 8]
 from generate_series(1, %(organizations)s) i
 """
-# A few shops have many visitors, most have few. Three in ten visitors are known.
+# A few shops have many visitors, most have few. Three in ten visitors are known. In one session of four somebody buys.
 _SESSIONS = """
 create temp table new_sessions as
 select md5('organisation ' || o.number)::uuid as organization_id, v.number as visitor, v.number * 8 + s.number as session,
        md5('visitor ' || v.number) as visitor_id,
        case when pg_temp.noise(v.number, 2) < 0.3 then md5('visitor ' || v.number) end as user_id,
        %(start)s + pg_temp.noise(v.number * 8 + s.number, 3) * (%(days)s * interval '1 day' - interval '2 hours') as started_at,
-       1 + (pg_temp.noise(v.number * 8 + s.number, 4) * 30)::integer as events
+       1 + (pg_temp.noise(v.number * 8 + s.number, 4) * 30)::integer as events,
+       pg_temp.noise(v.number * 8 + s.number, 9) < 0.25 as is_buying
 from generate_series(1, %(visitors)s) as v (number)
 cross join lateral (
     select 1 + (%(organizations)s * power(pg_temp.noise(v.number, 1), 1.7))::integer %% %(organizations)s as number
@@ -60,9 +61,10 @@ cross join lateral (
 ) t
 cross join lateral (select pg_temp.noise(s.session * 64 + e.number, 8) as draw) d
 cross join lateral (
-    select case when d.draw < 0.50 then 'Page Viewed' when d.draw < 0.82 then 'Product Viewed'
-                when d.draw < 0.90 then 'Product Added' when d.draw < 0.93 then 'Checkout Started'
-                when d.draw < 0.945 then 'Order Completed' else 'Products Searched' end as name
+    select case when d.draw < 0.50 then 'Page Viewed' when d.draw < 0.80 then 'Product Viewed'
+                when d.draw < 0.86 then 'Products Searched' when not s.is_buying then 'Page Viewed'
+                when d.draw < 0.94 then 'Product Added' when d.draw < 0.98 then 'Checkout Started'
+                else 'Order Completed' end as name
 ) k
 """
 _FUNNELS = """

@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from analytics_assets_tests.events.model import Message
+from analytics_assets_tests.events.staging import store
 from analytics_assets_tests.funnels.model import Event, Funnel, add_events, add_funnel, compute, table
 from analytics_assets_tests.woocommerce import Connection, add_organization
 
@@ -266,3 +268,33 @@ def test_the_overview_pools_the_last_final_days(connection: Connection, shop: UU
     ]
     assert {(row["first_date"], row["last_date"]) for row in rows} == {(last - 6 * DAY, last), (last - 29 * DAY, last)}
     assert [float(row["overall_rate"]) for row in rows] == [1, 0.125, 1, 0.1081]
+
+
+def test_messages_that_are_stored_mark_the_days_from_which_they_are_reached(connection: Connection) -> None:
+    """As the collector stores them: known at last, a visitor's two sessions are one user's way, back to the window's start."""
+    organization = add_organization(connection, "real")
+    add_funnel(connection, organization, Funnel([A, B], timedelta(days=2), "user"))
+    connection.commit()
+
+    messages = [
+        Message("1", LONG_AGO, organization, anonymous="a", name="A"),
+        Message("2", LONG_AGO + DAY, organization, user="u", name="B"),
+    ]
+
+    def take_in(*messages: Message) -> None:
+        store(connection, messages)
+        hours = (LONG_AGO - DAY, LONG_AGO + 3 * DAY)
+        connection.execute("select count(*) from summarize_events(%s, %s, %s)", ([organization], *hours))
+
+    take_in(*messages)
+    day = LONG_AGO.date()
+    assert set(_open_days(connection, organization)) == {day + number * DAY for number in (-2, -1, 0, 1)}
+    compute(connection, [organization], day - 2 * DAY, TODAY)
+    assert table(connection, organization) == {("f", day, 1): (1, 0), ("f", day, 2): (0, 0)}
+    connection.commit()
+    store(
+        connection, [Message("3", LONG_AGO + DAY, organization, user="u", anonymous="a", type="identify", name="User Identified")]
+    )
+    assert day in _open_days(connection, organization)
+    compute(connection, [organization], day - 2 * DAY, TODAY)
+    assert table(connection, organization) == {("f", day, 1): (1, 1), ("f", day, 2): (1, 1)}
