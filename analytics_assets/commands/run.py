@@ -138,12 +138,12 @@ def _sandbox_environment(port: int) -> dict[str, str]:
     return vendor_environment(f"http://127.0.0.1:{port}")
 
 
-def _sandbox_command(port: int, organizations: int) -> list[str]:
+def _sandbox_command(port: int, organizations: int, collector: str) -> list[str]:
     """The same world as the demo's, where there was one."""
     anchor = home_folder() / "demo" / "sandbox_first_day"
     first = date.fromisoformat(anchor.read_text().strip()) if anchor.exists() else datetime.now(UTC).date() - timedelta(days=14)
     days = max(1, (datetime.now(UTC).date() - first).days)
-    options = {"--port": port, "--organizations": organizations, "--days": days}
+    options = {"--port": port, "--organizations": organizations, "--days": days, "--track": collector}
     arguments = [str(part) for option in options.items() for part in option]
     return [sys.executable, "-m", "analytics_assets.cli", "sandbox", "--register", *arguments]
 
@@ -168,7 +168,8 @@ def ui_command(
     port: Annotated[int | None, typer.Option(help="3000, or the next free one, by default")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     sandbox: Annotated[
-        int, typer.Option(help="Also run the sandbox with so many organisations, synced live while the interface runs")
+        int,
+        typer.Option(help="Also run the sandbox with so many organisations, synced and tracked live while the interface runs"),
     ] = 0,
 ) -> None:
     """Run Dagster's web interface and daemon on the analytics database, and the collector of tracked events, until Ctrl-C."""
@@ -215,7 +216,7 @@ def ui_command(
     if sandbox:
         sandbox_port = _free_port("127.0.0.1", None, [port for port in range(8787, 8807) if port != collector_port])
         environment |= _sandbox_environment(sandbox_port)
-        commands = {"sandbox": _sandbox_command(sandbox_port, sandbox), **commands}
+        commands = {"sandbox": _sandbox_command(sandbox_port, sandbox, f"http://127.0.0.1:{collector_port}"), **commands}
     processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment) for name, command in commands.items()}
 
     def stop(number: int, frame: FrameType | None) -> None:

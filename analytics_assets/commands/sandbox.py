@@ -3,13 +3,14 @@
 import json
 import signal
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from analytics_assets.commands.console import fail, out
+from analytics_assets.commands.console import err, fail, out
 from analytics_assets.database import connect
 
 DEFAULT_PORT = 8787
@@ -28,12 +29,16 @@ def sandbox_command(
     register: Annotated[
         bool, typer.Option("--register", help="Add its organisations and sources to the database; they are paused when it stops")
     ] = False,
+    track: Annotated[
+        str | None, typer.Option(help="With --register: send the visitors of its websites to the collector at this address")
+    ] = None,
 ) -> None:
     """Serve the sandbox until Ctrl-C: Google Analytics, Meta Ads, WooCommerce and Shopify on one loopback port."""
     from analytics_assets.sandbox.app import running, vendor_environment
     from analytics_assets.sandbox.connect import connect_world, pause_world
     from analytics_assets.sandbox.faults import Fault, Faults
     from analytics_assets.sandbox.state import Sandbox
+    from analytics_assets.sandbox.track import tracked_world
     from analytics_assets.sandbox.world import Clock, make_world
 
     try:
@@ -46,6 +51,8 @@ def sandbox_command(
         wanted = [Fault.read(item) for item in json.loads(faults)]
     except (ValueError, TypeError) as error:
         fail(f"--faults: {error}", 2)
+    if track is not None and not register:
+        fail("--track goes with --register: who sends events needs an organisation's write key", 2)
     if not 1 <= organizations <= 100_000 or not 1 <= days <= 4000:
         fail("--organizations is 1 to 100000, --days 1 to 4000", 2)
     clock = Clock(at)
@@ -71,8 +78,9 @@ def sandbox_command(
                     count = connect_world(connection, world, base)
                 out.print(f"{count} sources of {organizations} organisations are in the database: `analytics sources list`")
             try:
-                while True:
-                    time.sleep(0.5)
+                with tracked_world(track, world, err.print) if track else nullcontext():
+                    while True:
+                        time.sleep(0.5)
             finally:
                 # A terminal's Ctrl-C reaches every process of `analytics ui`, which then passes it on: twice is once.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)

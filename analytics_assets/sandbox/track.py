@@ -6,17 +6,23 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx
 
+from analytics_assets.database import connect
+from analytics_assets.events import keys
+from analytics_assets.sandbox.connect import organization_id
 from analytics_assets.sandbox.shop_world import Shop
 from analytics_assets.sandbox.visitors import Message, messages
+from analytics_assets.sandbox.world import World
 
 _BATCH = 100
 _TRIES = 60
+_NEWS = 15
 
 
 class TrackError(RuntimeError):
@@ -72,14 +78,33 @@ class LiveTraffic:
     def _run(self) -> None:
         # From where the demo ends: its visitors have been to the sites before.
         since = {key: datetime.now(UTC).replace(minute=0, second=0, microsecond=0) for key in self._shops}
+        failures = 0
         while not self._stop.is_set():
             for key, shop in self._shops.items():
                 now = datetime.now(UTC)
                 try:
                     send(self._base, key, messages(shop, self._first_day, now, since[key]))
                 except (TrackError, httpx.HTTPError) as error:
-                    # What was not taken is sent with the next.
-                    self._say(f"{shop.slug}: {error}")
-                    continue
-                since[key] = now
+                    # What was not taken is sent with the next: a collector that starts or stops is no news.
+                    failures += 1
+                    if failures == _NEWS and not self._stop.is_set():
+                        self._say(f"the websites' visitors cannot be tracked, {shop.slug}: {error}")
+                    break
+                since[key], failures = now, 0
             self._stop.wait(self._every)
+
+
+@contextmanager
+def tracked_world(base: str, world: World, say: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, the websites of the world's shops send their visitors to a collector, with keys made for it."""
+    name = f"sandbox {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    owners = {organization_id(one): one.store for one in world.organizations}
+    with connect() as connection:
+        shops = {keys.create(connection, owner, name): shop for owner, shop in owners.items()}
+    try:
+        with LiveTraffic(base, shops, world.first_day, say):
+            yield
+    finally:
+        with connect() as connection:
+            for owner in owners:
+                keys.revoke(connection, owner, name)
