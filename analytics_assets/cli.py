@@ -7,7 +7,7 @@ import psycopg
 import typer
 from rich.markup import escape
 
-from analytics_assets.commands import data, demo, organizations, run, sandbox, sources, sync
+from analytics_assets.commands import data, demo, live, organizations, run, sandbox, sources, sync
 from analytics_assets.commands.console import err
 from analytics_assets.database import DatabaseError
 from analytics_assets.instance import InstanceError
@@ -33,6 +33,7 @@ sources.app.command("sync")(sync.sync_command)
 sources.app.command("backfill")(sync.backfill_command)
 app.add_typer(sources.app, name="sources")
 app.command("sandbox")(sandbox.sandbox_command)
+app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)
 
 
