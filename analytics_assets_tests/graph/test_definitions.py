@@ -113,7 +113,7 @@ def test_the_code_version_is_the_text_of_its_sql(monkeypatch: pytest.MonkeyPatch
 def test_jobs_run_in_one_process() -> None:
     from analytics_assets.definitions import defs
 
-    for name in ("registry_tick", "hourly_tick", "daily_tick", "maintenance"):
+    for name in ("registry_tick", "hourly_tick", "daily_tick", "live_sessions", "maintenance"):
         assert defs.resolve_job_def(name).executor_def.name == "in_process"
 
 
