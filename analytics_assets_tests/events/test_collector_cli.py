@@ -12,8 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from analytics_assets.cli import app
 from analytics_assets.settings import PROJECT_ROOT, CollectorSettings, SettingError
