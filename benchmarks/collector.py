@@ -103,7 +103,7 @@ def _rows(organization_id: Any, size: int, seed: int) -> tuple[int, bytes]:
     """Rows of as many messages, ready for COPY into pg_temp.staged_events."""
     now = datetime.now(UTC)
     sender = Sender(str(organization_id), organization_id.bytes, now, now - timedelta(days=365))
-    (body,) = batches(1, size, 20_000, seed)
+    (body,) = batches(1, size, seed)
     found = read(*events_of(orjson.loads(body), None), sender)
     return len(found.rows), b"".join([HEADER, *[encoded(row, number) for number, row in found.rows], TRAILER])
 

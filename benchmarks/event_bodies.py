@@ -20,6 +20,7 @@ _AGENTS = [
     for version in range(118, 130)
 ]
 _STEPS = ["Product List Viewed", "Product Viewed", "Product Viewed", "Product Added", "Cart Viewed", "Checkout Started"]
+_VISITORS_ABOUT, _EVENTS_OF_A_VISIT = 40, 9
 _CATEGORIES = ["shoes", "shirts", "bags", "hats", "gloves", "belts"]
 
 
@@ -68,14 +69,20 @@ def message(rng: random.Random, visitor: int, at: datetime) -> dict[str, Any]:
     return {**common, "type": "track", "event": rng.choice(_STEPS), "properties": properties}
 
 
-def batches(count: int, size: int, visitors: int, seed: int, first_visitor: int = 0) -> list[bytes]:
-    """So many bodies of /v1/batch, of so many messages each, of as many visitors in all."""
+def batches(count: int, size: int, seed: int, first_visitor: int = 0) -> list[bytes]:
+    """So many bodies of /v1/batch, of so many messages each, of one client.
+
+    At any time 40 visitors are about; each stays for some 9 events, as in a real shop, and is followed by a new one. Times are
+    those of the last seconds before sentAt, in order: the clock's correction makes them the seconds before the receipt.
+    """
     rng = random.Random(seed)
     now = datetime.now(UTC)
     bodies = []
-    for _ in range(count):
-        # What a client gathered in the last seconds, in order; the clock's correction makes it the seconds before the receipt.
+    for number in range(count):
         times = sorted(now - timedelta(seconds=rng.uniform(0, 5)) for _ in range(size))
-        messages = [message(rng, first_visitor + rng.randrange(visitors), at) for at in times]
+        messages = [
+            message(rng, first_visitor + (number * size + place) // _EVENTS_OF_A_VISIT + rng.randrange(_VISITORS_ABOUT), at)
+            for place, at in enumerate(times)
+        ]
         bodies.append(orjson.dumps({"batch": messages, "sentAt": now.isoformat(timespec="milliseconds")}))
     return bodies

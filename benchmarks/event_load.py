@@ -110,7 +110,8 @@ async def _client(
 
 async def _run(arguments: argparse.Namespace) -> dict[str, float]:
     clients = []
-    count = max(2, 400 // arguments.size)
+    # Enough for the run at the highest rate, so that visitors come and go; what is over is sent with the same visitors again.
+    count = max(2, (3000 if arguments.size > 1 else 300) // arguments.size)
     for number in range(arguments.clients):
         key = arguments.keys[number % len(arguments.keys)]
         head = (
@@ -118,7 +119,7 @@ async def _run(arguments: argparse.Namespace) -> dict[str, float]:
             f"Authorization: Basic {base64.b64encode(f'{key}:'.encode()).decode()}\r\n"
         ).encode() + b"Content-Length: %d\r\n\r\n"
         seed = arguments.seed * 1000 + number
-        clients.append(_Bodies(seed, head, batches(count, arguments.size, 400, seed, number * 400)))
+        clients.append(_Bodies(seed, head, batches(count, arguments.size, seed, number * 1_000_000)))
     gc.collect()
     gc.freeze()
     figures: list[tuple[float, float]] = []

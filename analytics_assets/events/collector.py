@@ -148,7 +148,9 @@ class Endpoint:
                 raise TooLarge(f"a batch has at most {BATCH_EVENTS:,} events, not {len(events):,}; send smaller batches")
             sender = self._sender(scope, headers, owner, received_at)
             messages = read(events, sent_at, sender, is_suspect=is_suspect, may_be_large=len(body) > EVENT_BYTES)
-            delivery = Delivery(owner.organization_id, collector.encode(messages), messages.rejections, body, self._kind)
+            delivery = Delivery(
+                owner.organization_id, collector.encode(messages), messages.rejections, body, self._kind, owner.turn
+            )
             if delivery.rows or delivery.rejections:
                 await collector.intake.submit(delivery, until)
         except BadRequest as error:

@@ -150,7 +150,7 @@ class Intake:
         waiting = _Waiting(delivery, until, size, asyncio.get_running_loop().create_future())
         self._open.add(waiting)
         self._bytes += size
-        self._lanes[delivery.organization_id.int % len(self._lanes)].put(waiting)
+        self._lanes[delivery.turn % len(self._lanes)].put(waiting)
         await waiting.done
 
     def _reason(self) -> str:

@@ -27,10 +27,11 @@ class KeyRefused(ValueError):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose key it is."""
+    """Whose key it is. turn: a number; organisations of one number take turns in being stored."""
 
     organization_id: UUID
     is_revoked: bool
+    turn: int
 
 
 def create(connection: psycopg.Connection[dict[str, Any]], organization_id: UUID, name: str) -> str:
@@ -94,5 +95,5 @@ class KeyRing:
     async def _read(self) -> None:
         begun_at = monotonic()
         rows = await self._fetch()
-        self._owners = {bytes(row["key_sha256"]): Owner(row["organization_id"], row["is_revoked"]) for row in rows}
+        self._owners = {bytes(row["key_sha256"]): Owner(row["organization_id"], row["is_revoked"], row["turn"]) for row in rows}
         self._begun_at = begun_at

@@ -21,49 +21,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from analytics_assets.events.addresses import Address, AddressRules, country_code, read_address
 from analytics_assets.events.agents import UNKNOWN, describe
-from analytics_assets.events.limits import EVENT_BYTES, ID_LENGTH, NAME_LENGTH
-from analytics_assets.events.values import amount, email_hash, hide_emails, instant, moment, shown, unkeepable, without_emails
+from analytics_assets.events.fields import TYPES, Rejected, identifier, money, name_of, object_of, person, short, signed_up
+from analytics_assets.events.limits import EVENT_BYTES
+from analytics_assets.events.values import hide_emails, instant, shown, unkeepable, without_emails
 from analytics_assets.events.wire import Place, StagedEvent
 
-_NAMES = {
-    "page": "Page Viewed",
-    "screen": "Screen Viewed",
-    "identify": "User Identified",
-    "group": "Group Identified",
-    "alias": "User Aliased",
-}
-TYPES = frozenset({"track", *_NAMES})
-_SIGN_UPS = frozenset({"Signed Up", "Account Created"})
-_ORDERS = frozenset({"Order Completed", "Order Refunded"})
 # What has a column of its own, or belongs to the sending; all else goes to metadata.
 _COLUMNS = frozenset(
     {"messageId", "type", "event", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "userId", "anonymousId", "writeKey"}
 )
-_EMPTY: dict[str, Any] = {}
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 
 
 class BadRequest(ValueError):
     """The request as a whole is none of the protocol; the message says what was expected."""
-
-
-class _Rejected(Exception):
-    def __init__(self, field_name: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field_name = field_name
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -136,18 +116,17 @@ def read(events: list[Any], sent_at: Any, sender: Sender, *, is_suspect: bool = 
     for number, event in enumerate(events):
         try:
             messages.rows.append((number, reader.read(event)))
-        except _Rejected as error:
-            messages.rejections.append(rejection(number, event, error.field_name, error.reason))
+        except Rejected as error:
+            messages.rejections.append(rejection(number, event, error.field_name, error.reason, error.is_too_large))
     return messages
 
 
-def rejection(number: int, event: Any, field_name: str, reason: str) -> Rejection:
+def rejection(number: int, event: Any, field_name: str, reason: str, is_too_large: bool = False) -> Rejection:
     """An event with the reason for which it is left out."""
     kind = event.get("type") if isinstance(event, dict) else None
     message_id = event.get("messageId") if isinstance(event, dict) else None
     name = shown(message_id)[1:-1] if isinstance(message_id, str) and message_id else None
     stream = kind if isinstance(kind, str) and kind in TYPES else "unknown"
-    is_too_large = field_name == "size"
     return Rejection(number, stream, field_name, reason, name, content_of(event), is_too_large)
 
 
@@ -173,44 +152,44 @@ class _Reader:
     def read(self, event: Any) -> StagedEvent:
         sender = self._sender
         if not isinstance(event, dict):
-            raise _Rejected("event", f"an event is a JSON object, not {shown(event)}")
+            raise Rejected("event", f"an event is a JSON object, not {shown(event)}")
         if self._is_suspect:
             for path, why in unkeepable(event):
-                raise _Rejected(path, f"{path}: {why}")
+                raise Rejected(path, f"{path}: {why}")
         kind = event.get("type")
         if not isinstance(kind, str) or kind not in TYPES:
-            raise _Rejected("type", f"type: {shown(kind)} is none of {', '.join(sorted(TYPES))}")
+            raise Rejected("type", f"type: {shown(kind)} is none of {', '.join(sorted(TYPES))}")
         get = event.get
-        user_id = _identifier("userId", get("userId"))
-        anonymous_id = _identifier("anonymousId", get("anonymousId"))
+        user_id = identifier("userId", get("userId"))
+        anonymous_id = identifier("anonymousId", get("anonymousId"))
         if user_id is None and anonymous_id is None:
-            raise _Rejected("userId", "userId, anonymousId: both are missing; one of them says whose event it is")
-        properties = _object(get("properties"))
-        context = _object(get("context"))
-        traits = _object(get("traits"))
-        name = _name(kind, get("event"))
+            raise Rejected("userId", "userId, anonymousId: both are missing; one of them says whose event it is")
+        properties = object_of(get("properties"))
+        context = object_of(get("context"))
+        traits = object_of(get("traits"))
+        name = name_of(kind, get("event"))
         previous_id = None
         if kind == "alias":
-            previous_id = _identifier("previousId", get("previousId"))
+            previous_id = identifier("previousId", get("previousId"))
             if previous_id is None or user_id is None:
-                raise _Rejected("previousId", "previousId, userId: an alias names both, the id given up and the user's")
-        page = _object(context.get("page"))
+                raise Rejected("previousId", "previousId, userId: an alias names both, the id given up and the user's")
+        page = object_of(context.get("page"))
         at = self._time(event)
         metadata = self._metadata(event, context)
         category = properties.get("category") or get("category")
         label = properties.get("label") or get("name")
         place, referrer = self._place(context), properties.get("referrer") or page.get("referrer")
-        value, currency = _money(kind, name, properties)
+        value, currency = money(kind, name, properties)
         return StagedEvent(
             sender.organization_id, self._id(event), at, sender.received_at,
-            _signed_up(sender.received_at, kind, name, traits, context, at), kind, name, _short(category, 50), _short(properties.get("action"), 50), self._label(label), currency,
+            signed_up(sender.received_at, kind, name, traits, context, at), kind, name, short(category, 50), short(properties.get("action"), 50), self._label(label), currency,
             self._address(properties.get("url") or page.get("url")), user_id, anonymous_id, previous_id,
-            _identifier("context.sessionId", context.get("sessionId")), value, self._address(referrer), place,
-            _person(sender.organization, kind, traits, context, properties), metadata,
+            identifier("context.sessionId", context.get("sessionId")), value, self._address(referrer), place,
+            person(sender.organization, kind, traits, context, properties), metadata,
         )  # fmt: skip
 
     def _id(self, event: dict[str, Any]) -> bytes:
-        message_id = _identifier("messageId", event.get("messageId"))
+        message_id = identifier("messageId", event.get("messageId"))
         if message_id is None:
             content = {key: value for key, value in event.items() if key not in ("sentAt", "writeKey", "messageId")}
             text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
@@ -227,7 +206,7 @@ class _Reader:
             return sender.received_at
         at = instant(given)
         if at is None:
-            raise _Rejected(where, f"{where}: {shown(given)} is no ISO 8601 date and time")
+            raise Rejected(where, f"{where}: {shown(given)} is no ISO 8601 date and time")
         try:
             if not sender.is_history:
                 sent_at = instant(event.get("sentAt")) or self._sent_at
@@ -235,13 +214,13 @@ class _Reader:
                     at = sender.received_at - (sent_at - at)
             late = at - sender.received_at
         except OverflowError:
-            raise _Rejected(where, f"{where}: {shown(given)} is out of range") from None
+            raise Rejected(where, f"{where}: {shown(given)} is out of range") from None
         if at < _EARLIEST:
-            raise _Rejected(where, f"{where}: {shown(given)} is before 2000")
+            raise Rejected(where, f"{where}: {shown(given)} is before 2000")
         if late > _DAY:
-            raise _Rejected(where, f"{where}: {shown(given)} is more than a day in the future")
+            raise Rejected(where, f"{where}: {shown(given)} is more than a day in the future")
         if at < sender.keep_from:
-            raise _Rejected(
+            raise Rejected(
                 where,
                 f"{where}: {shown(given)} is past the retention of events, which reaches back to {sender.keep_from:%Y-%m-%d}",
             )
@@ -255,10 +234,10 @@ class _Reader:
             text = orjson.dumps(kept, option=orjson.OPT_NON_STR_KEYS)
         except TypeError:
             path, why = next(unkeepable(event), ("event", "cannot be kept as JSON"))
-            raise _Rejected(path, f"{path}: {why}") from None
+            raise Rejected(path, f"{path}: {why}") from None
         # An event is larger than what of it goes to metadata: by its ids, its name, its times.
         if self._may_be_large and len(text) > EVENT_BYTES - 8192 and (size := len(orjson.dumps(event))) > EVENT_BYTES:
-            raise _Rejected("size", f"size: {size:,} bytes; an event has at most {EVENT_BYTES:,}")
+            raise Rejected("size", f"size: {size:,} bytes; an event has at most {EVENT_BYTES:,}", is_too_large=True)
         if b"@" in text:
             hidden = without_emails(self._sender.organization, kept)
             if hidden != kept:
@@ -272,12 +251,12 @@ class _Reader:
             user_agent = sender.user_agent if sender.is_visitor else None
         ip = context.get("ip")
         address = read_address(ip[:64]) if isinstance(ip, str) else None
-        location = _object(context.get("location"))
-        country, city = country_code(location.get("country")), _short(location.get("city"), 100)
+        location = object_of(context.get("location"))
+        country, city = country_code(location.get("country")), short(location.get("city"), 100)
         if address is None and sender.is_visitor:
             address, country, city = sender.address, country or sender.country, city or sender.city
         agent = describe(user_agent) if user_agent else UNKNOWN
-        os = agent.os or _short(_object(context.get("os")).get("name"), 50)
+        os = agent.os or short(object_of(context.get("os")).get("name"), 50)
         return Place(
             user_agent and user_agent[:1000], sender.rules.kept(address), country, city, agent.device_type, agent.browser, os
         )
@@ -286,79 +265,4 @@ class _Reader:
         return hide_emails(self._sender.organization, value) if isinstance(value, str) and value else None
 
     def _label(self, value: Any) -> str | None:
-        return _short(self._address(value), 100)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else _EMPTY
-
-
-def _short(value: Any, length: int) -> str | None:
-    return value[:length] if isinstance(value, str) and value else None
-
-
-def _identifier(name: str, value: Any) -> str | None:
-    """An id as text; a number is taken at its word. Raises _Rejected."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        text = str(value)
-    else:
-        raise _Rejected(name, f"{name}: {shown(value)} is no text")
-    if len(text) > ID_LENGTH:
-        raise _Rejected(name, f"{name}: {shown(text)} has {len(text)} characters, at most {ID_LENGTH} are kept")
-    return text
-
-
-def _name(kind: str, event: Any) -> str:
-    """The event's name. Raises _Rejected."""
-    if kind != "track":
-        return _NAMES[kind]
-    if not isinstance(event, str) or not event.strip():
-        what = "is missing" if event is None else f"{shown(event)} is no name"
-        raise _Rejected("event", f"event: {what}; a track call names its event")
-    if len(event) > NAME_LENGTH:
-        raise _Rejected("event", f"event: {shown(event)} has {len(event)} characters, a name has at most {NAME_LENGTH}")
-    return event
-
-
-def _money(kind: str, name: str, properties: Mapping[str, Any]) -> tuple[Decimal | None, str | None]:
-    """(event_value, currency). An order whose amount or currency cannot be read would be missing in the revenue: rejected."""
-    if not properties:
-        return None, None
-    where = next((one for one in ("revenue", "total", "value") if properties.get(one) not in (None, "")), None)
-    if where is None:
-        return None, None
-    value = amount(properties[where])
-    is_order = kind == "track" and name in _ORDERS
-    if value is None:
-        if is_order:
-            raise _Rejected(f"properties.{where}", f"properties.{where}: {shown(properties[where])} is no amount")
-        return None, None
-    given = properties.get("currency")
-    code = given.strip().upper() if isinstance(given, str) else ""
-    if len(code) == 3 and code.isascii() and code.isalpha():
-        return value, code
-    if is_order and given not in (None, ""):
-        raise _Rejected("properties.currency", f"properties.currency: {shown(given)} is no ISO 4217 code such as EUR")
-    return value, None
-
-
-def _person(organization: str, kind: str, traits: Any, context: Any, properties: Any) -> bytes | None:
-    found = email_hash(organization, traits.get("email")) if kind != "group" else None
-    if found is None:
-        found = email_hash(organization, _object(context.get("traits")).get("email"))
-    if found is None and kind == "track":
-        found = email_hash(organization, properties.get("email"))
-    return found
-
-
-def _signed_up(received_at: datetime, kind: str, name: str, traits: Any, context: Any, at: datetime) -> datetime | None:
-    """Since when the person is signed up. A createdAt that is no time, or later than now, is not believed."""
-    for people in (traits if kind != "group" else _EMPTY, _object(context.get("traits"))):
-        since = moment(people.get("createdAt", people.get("created_at"))) if people else None
-        if since is not None and _1970 <= since <= received_at:
-            return since
-    return at if kind == "track" and name in _SIGN_UPS else None
+        return short(self._address(value), 100)

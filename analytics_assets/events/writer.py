@@ -45,7 +45,8 @@ class Delivery:
     Attributes:
         rows: with the place of each event in the request, its form for COPY.
         body, kind: the request's JSON and the type of a single call, to find an event's content again.
-        stored, not_kept: what became of it.
+        turn: of its organisation.
+        refused: what PostgreSQL did not take.
     """
 
     organization_id: UUID
@@ -53,6 +54,7 @@ class Delivery:
     rejections: list[Rejection]
     body: bytes = b""
     kind: str | None = None
+    turn: int = 0
     refused: list[Rejection] = field(default_factory=list)
 
     def refuse(self, number: int, reason: str) -> Rejection:

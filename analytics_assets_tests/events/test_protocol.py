@@ -165,6 +165,7 @@ def test_history_counts_as_it_was() -> None:
         ({"timestamp": "2020-06-01T00:00:00Z"}, "timestamp", "is past the retention of events, which reaches back to 2023-11-25"),
         ({"event": "a\x00b"}, "event", 'event: "a\\u0000b" holds a NUL character'),
         ({"properties": {"deep": [{"x": "\x00"}]}}, "properties.deep[0].x", "holds a NUL character"),
+        ({"size": "\x00"}, "size", "holds a NUL character"),
         ({"properties": {"a\x00": 1}}, 'properties."a\\u0000"', "(the name itself)"),
         ({"event": "Order Completed", "properties": {"revenue": "1.299,00"}}, "properties.revenue", '"1.299,00" is no amount'),
         ({"event": "Order Refunded", "properties": {"total": 5, "currency": "euro"}}, "properties.currency", "is no ISO 4217 code"),
@@ -175,6 +176,7 @@ def test_rejections(event: Any, field: str, reason: str) -> None:
     """Whatever lacks what every event needs is left out with field, value and reason; its JSON is kept."""
     found = rejected(event)
     assert found.field_name == field and reason in found.reason
+    assert found.is_too_large == ("an event has at most" in reason)
     assert json.loads(found.content) == (
         {"type": "track", "userId": "u", "event": "E", **event} if isinstance(event, dict) else event
     )

@@ -151,6 +151,7 @@ begin
     create temp table event_live (like pg_temp.event_live_kept) on commit delete rows;
     create temp table event_moved_days (
         organization_id uuid, date date, old_visitor_id text, visitor_id text) on commit delete rows;
+    perform private.plain_event_tables();
 end $$;
 
 -- Hours of the batch's events, and of what else it changed, become stale once they are over (by the ledger's bucket: of a
