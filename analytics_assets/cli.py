@@ -7,7 +7,7 @@ import psycopg
 import typer
 from rich.markup import escape
 
-from analytics_assets.commands import data, demo, funnels, organizations, run, sandbox, sources, sync
+from analytics_assets.commands import data, demo, funnels, live, organizations, run, sandbox, sources, sync
 from analytics_assets.commands.console import err
 from analytics_assets.database import DatabaseError
 from analytics_assets.instance import InstanceError
@@ -34,6 +34,7 @@ sources.app.command("backfill")(sync.backfill_command)
 app.add_typer(sources.app, name="sources")
 app.add_typer(funnels.app, name="funnels")
 app.command("sandbox")(sandbox.sandbox_command)
+app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)
 
 

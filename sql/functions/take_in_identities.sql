@@ -31,23 +31,30 @@ end $$;
 -- The visitor behind an id: links are followed (an anonymous id to its user, a user id given up to the next), 64 at most.
 -- In a circle of links the latest one is not followed, so that all of its ids are one visitor.
 create or replace function private.visitor_of(organization_id uuid, sent_id text) returns text
-language sql stable set search_path = '' as $$
-    with recursive path as (
-        select 1 as step, i.known_as, i.user_id, i.identified_at
-        from public.event_identities i
-        where i.organization_id = visitor_of.organization_id and i.known_as = sent_id
-        union all
-        select p.step + 1, i.known_as, i.user_id, i.identified_at
-        from path p
-        join public.event_identities i on i.organization_id = visitor_of.organization_id and i.known_as = p.user_id
-        where p.step < 64
-    )
-    select coalesce(
-        (select p.known_as from path p group by p.known_as, p.identified_at having count(*) > 1
-         order by p.identified_at desc, p.known_as collate "C" desc limit 1),
-        (select p.user_id from path p order by p.step desc limit 1),
-        sent_id)
-$$;
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan as $$
+begin
+    return (
+        with recursive path as (
+            select 1 as step, i.known_as, i.user_id, i.identified_at
+            from public.event_identities i
+            where i.organization_id = visitor_of.organization_id and i.known_as = sent_id
+            union all
+            select p.step + 1, i.known_as, i.user_id, i.identified_at
+            from path p
+            cross join lateral (
+                select i.known_as, i.user_id, i.identified_at from public.event_identities i
+                where i.organization_id = visitor_of.organization_id and i.known_as = p.user_id
+                offset 0
+            ) i
+            where p.step < 64
+        )
+        select coalesce(
+            (select p.known_as from path p group by p.known_as, p.identified_at having count(*) > 1
+             order by p.identified_at desc, p.known_as collate "C" desc limit 1),
+            (select p.user_id from path p order by p.step desc limit 1),
+            sent_id));
+end $$;
 
 -- The visitors behind the ids of the batch, and what is stored of them, into pg_temp.event_visitors.
 create or replace function private.find_event_visitors() returns void
