@@ -169,7 +169,7 @@ class Benchmark:
     def daily(self) -> None:
         """Two days of all organisations, as the tick computes them; and one actor with very many events."""
         last = END.date() - timedelta(days=1)
-        days = {"first": last - timedelta(days=1), "last": last}
+        days: dict[str, Any] = {"first": last - timedelta(days=1), "last": last}
         two = self._measure(
             "ours, two days of all organisations", lambda: self._ours(**days), lambda: self._run(_OPEN_TWO_DAYS, **days)
         )

@@ -245,6 +245,9 @@ CASES = {
     "a microsecond too late": ([_at("A"), Event(NOON + timedelta(minutes=60, microseconds=1), name="B")], Funnel([A, B], timedelta(hours=1)), [1, 0]),
     "not per step": ([_at("A"), _at("B", 50), _at("C", 100)], Funnel([A, B, C], timedelta(hours=1)), [1, 1, 0]),
     "the deepest try counts, be it not the first": ([_at("A"), _at("A", 100), _at("B", 110)], Funnel([A, B], timedelta(hours=1)), [1, 1]),
+    "of two tries that meet, the later has most of its window left": (
+        [_at("A"), _at("A", 30), _at("B", 40), _at("C", 80)], Funnel([A, B, C], timedelta(hours=1)), [1, 1, 1],
+    ),
     "order matters": ([_at("B"), _at("A", 1)], Funnel([A, B]), [1, 0]),
     "the same instant counts": ([_at("B"), _at("A"), _at("C")], Funnel([A, B, C]), [1, 1, 1]),
     "one event never serves two steps": ([_at("A")], Funnel([A, A]), [1, 0]),
