@@ -49,6 +49,7 @@ bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, t
 	@$(BIN)/python -c 'import duckdb, chdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEERS)
 	@$(BIN)/python -m benchmarks.funnels
 	@$(BIN)/python -m benchmarks.sources
+	@$(BIN)/python -m benchmarks.cohorts
 	@$(BIN)/python -m benchmarks.collector
 
 lock: $(STAMP) ## Resolve requirements.lock anew from pyproject.toml

@@ -13,6 +13,7 @@ import pytest
 
 from analytics_assets.raw.importer import import_files, open_target
 from analytics_assets.settings import PROJECT_ROOT
+from analytics_assets_tests.cohorts.world import compute as compute_cohorts
 from analytics_assets_tests.woocommerce import Connection, add_organization, compute, daily, hourly, ledger, row_versions
 
 FOLDER = PROJECT_ROOT.parent / "shared" / "data" / "online_retail"
@@ -38,6 +39,7 @@ def recount() -> tuple["pd.DataFrame", "pd.DataFrame"]:
     orders = pd.DataFrame(
         {
             "at": o["date_paid_gmt"] or o["date_created_gmt"],
+            "id": o["id"],
             "customer": o["customer_id"],
             "orders": Decimal(1),
             "items_sold": Decimal(sum(line["quantity"] for line in o["line_items"])),
@@ -46,7 +48,12 @@ def recount() -> tuple["pd.DataFrame", "pd.DataFrame"]:
         for o in read("orders")
     )
     refunds = pd.DataFrame(
-        {"at": r["date_created_gmt"], "refunds_count": Decimal(1), "refunds_amount": Decimal(r["amount"])}
+        {
+            "at": r["date_created_gmt"],
+            "order": r["parent_id"],
+            "refunds_count": Decimal(1),
+            "refunds_amount": Decimal(r["amount"]),
+        }
         for r in read("refunds")
     )
     for frame in (orders, refunds):
@@ -69,6 +76,50 @@ def expected(orders: "pd.DataFrame", refunds: "pd.DataFrame", period: str) -> di
     none: dict[Any, Decimal] = {}
     sums |= {"net_sales": net, "total_sales": net, "discounts": none, "shipping_revenue": none, "taxes": none}
     return {m: {p: v for p, v in values.items() if v != 0} for m, values in sums.items()}
+
+
+Cohorts = dict[tuple[str, date, int], tuple[int, int, Decimal]]
+
+
+def expected_cohorts(orders: "pd.DataFrame", refunds: "pd.DataFrame") -> Cohorts:
+    """Size, active customers and revenue of every cohort by first purchase: (week or month, cohort, period number)."""
+    found: Cohorts = {}
+    known = orders[orders["customer"] != 0][["id", "customer", "at", "gross_sales"]].rename(columns={"gross_sales": "money"})
+    back = refunds.merge(known, left_on="order", right_on="id", suffixes=("", "_of_order"))
+    back["at"] = back[["at", "at_of_order"]].max(axis="columns")
+    back["money"] = -back["refunds_amount"]
+    today = pd.Timestamp.now("Europe/London").tz_localize(None)
+    for period, frequency, most in (("week", "W-SUN", 104), ("month", "M", 36)):
+        starts = {
+            id(frame): frame["at"].dt.tz_convert("Europe/London").dt.tz_localize(None).dt.to_period(frequency)
+            for frame in (known, back)
+        }
+        bought = known.assign(period=starts[id(known)])
+        cohort_of = bought.groupby("customer")["period"].min()
+        money = pd.concat([bought, back.assign(period=starts[id(back)])])[["customer", "period", "money"]]
+        sizes = cohort_of.value_counts()
+        active = bought.assign(cohort=bought["customer"].map(cohort_of)).groupby(["cohort", "period"])["customer"].nunique()
+        earned = money.assign(cohort=money["customer"].map(cohort_of)).groupby(["cohort", "period"])["money"].agg(exact)
+        for cohort, size in sizes.items():
+            assert isinstance(cohort, pd.Period)
+            for number in range(most + 1):
+                at = cohort + number
+                if at.start_time > today:
+                    break
+                found[period, cohort.start_time.date(), number] = (
+                    int(size),
+                    int(active.get((cohort, at), 0)),
+                    earned.get((cohort, at), Decimal(0)),
+                )
+    return found
+
+
+def stored_cohorts(connection: Connection) -> Cohorts:
+    rows = connection.execute("select * from public.cohort_analysis where cohort_type = 'first_purchase'").fetchall()
+    return {
+        (row["period_type"], row["cohort_date"], row["period_number"]): (row["cohort_size"], row["active_users"], row["revenue"])
+        for row in rows
+    }
 
 
 def import_both(connection: Connection) -> list[int]:
@@ -105,9 +156,22 @@ def test_a_real_year_by_hour_by_day_and_in_total(connection: Connection) -> None
     returning = known[known["date"] > known["customer"].map(first_dates)].groupby("date")["customer"].nunique().to_dict()
     assert {d: v for d, v in daily(connection, "retail", "customers_returning").items() if v != 0} == returning
 
-    for asset in ("orders", "hourly_aggregates"):
+    assert set(ledger(connection, "retail", "cohort_analysis").values()) == {("stale", None)}
+    compute_cohorts(connection, [org], START.date(), END.date())
+    cohorts = expected_cohorts(orders, refunds)
+    assert stored_cohorts(connection) == cohorts
+    customers = orders[orders["customer"] != 0]
+    paid = exact(customers["gross_sales"]) - exact(refunds[refunds["order"].isin(customers["id"])]["refunds_amount"])
+    for period in ("week", "month"):
+        assert sum(money for (p, _, _), (_, _, money) in cohorts.items() if p == period) == paid
+        assert (
+            sum(size for (p, _, k), (size, _, _) in cohorts.items() if p == period and k == 0) == customers["customer"].nunique()
+        )
+
+    for asset in ("orders", "hourly_aggregates", "cohort_analysis"):
         assert set(ledger(connection, "retail", asset).values()) == {("done", None)}
     before = row_versions(connection)
     assert import_both(connection) == [0, 0]
     compute(connection, [org], START, END)
+    compute_cohorts(connection, [org], START.date(), END.date())
     assert row_versions(connection) == before

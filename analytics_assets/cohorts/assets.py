@@ -7,7 +7,24 @@ from analytics_assets.ledgered import SqlCheck, ledgered_asset
 from analytics_assets.partition_keys import DAY
 from analytics_assets.partitions import hours_of_days, organization_days
 
-_SOURCES = ("orders", "event_tracking")
+# What each source says of a row. (An asset that is added here is depended on, and stands in the lineage.)
+_SOURCES = {
+    "orders": {
+        "organization_id": ("organization_id",),
+        "cohort_date": ("occurred_at",),
+        "period_number": ("occurred_at",),
+        "cohort_size": ("customer_key", "is_counted"),
+        "active_users": ("customer_key", "is_counted"),
+        "revenue": ("total", "currency"),
+    },
+    "event_tracking": {
+        "cohort_date": ("timestamp",),
+        "period_number": ("timestamp",),
+        "cohort_size": ("user_id",),
+        "active_users": ("user_id",),
+        "revenue": ("event_value", "currency"),
+    },
+}
 
 _COLUMNS = dg.TableSchema(
     [
@@ -24,25 +41,15 @@ _COLUMNS = dg.TableSchema(
         dg.TableColumn("created_at", "timestamptz", "When the row was first written"),
     ]
 )
-_ORDERS, _EVENTS, _ORGANIZATIONS = dg.AssetKey("orders"), dg.AssetKey("event_tracking"), dg.AssetKey("organizations")
 _LINEAGE = dg.TableColumnLineage(
     {
-        "organization_id": [dg.TableColumnDep(_ORDERS, "organization_id")],
-        "cohort_date": [dg.TableColumnDep(_ORDERS, "occurred_at"), dg.TableColumnDep(_ORGANIZATIONS, "time_zone")],
-        "period_number": [dg.TableColumnDep(_ORDERS, "occurred_at"), dg.TableColumnDep(_EVENTS, "timestamp")],
-        **{
-            name: [
-                dg.TableColumnDep(_ORDERS, "customer_key"),
-                dg.TableColumnDep(_ORDERS, "is_counted"),
-                dg.TableColumnDep(_EVENTS, "user_id"),
-            ]
-            for name in ("cohort_size", "active_users")
-        },
-        "revenue": [
-            dg.TableColumnDep(_ORDERS, "total"),
-            dg.TableColumnDep(_ORDERS, "currency"),
-            dg.TableColumnDep(_EVENTS, "event_value"),
-        ],
+        column: [
+            dg.TableColumnDep(dg.AssetKey(source), name)
+            for source, columns in _SOURCES.items()
+            for name in columns.get(column, ())
+        ]
+        + ([dg.TableColumnDep(dg.AssetKey("organizations"), "time_zone")] if column == "cohort_date" else [])
+        for column in _SOURCES["orders"]
     }
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -39,25 +40,19 @@ def triangle(frame: pd.DataFrame, title: str) -> str:
     sizes = frame.groupby("cohort_date")["cohort_size"].first()
     figure = Figure(figsize=(2.2 + 0.62 * len(rates.columns), 1.1 + 0.3 * len(rates)), dpi=80, layout="constrained")
     axes = figure.subplots()
-    later = rates.where(rates.columns.to_series().gt(0), axis="columns")
-    top = float(later.max().max()) if later.notna().any().any() else 1.0
+    later = rates.copy()
+    later[0] = float("nan")
+    top = max((float(rate) for rate in later.to_numpy().ravel() if not math.isnan(rate)), default=1.0)
     axes.imshow(later, cmap="Blues", vmin=0, vmax=max(top, 0.01) * 1.25, aspect="auto")
     for row, month in enumerate(rates.index):
-        for column, number in enumerate(rates.columns):
-            rate = rates.loc[month, number]
-            if pd.isna(rate):
+        for column, number in enumerate(int(name) for name in rates.columns):
+            rate = float(rates.loc[month, number])
+            if math.isnan(rate):
                 continue
             over = bool(complete.loc[month, number])
             text = f"{rate:.0%}" if over else f"({rate:.0%})"
-            axes.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if number > 0 and rate > top * 0.8 else "black",
-            )
+            color = "white" if number > 0 and rate > top * 0.8 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
             if not over:
                 axes.add_patch(
                     Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#9aa7b5", linewidth=0)

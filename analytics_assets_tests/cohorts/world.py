@@ -1,13 +1,15 @@
 """Random histories of shops and visitors, written into the source tables as the pipeline leaves them."""
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
+import psycopg.sql
 from psycopg.types.json import Jsonb
 
 from analytics_assets_tests.cohorts.model import Cell, Customer, Facts, Order, Visitor
@@ -15,14 +17,7 @@ from analytics_assets_tests.woocommerce import Connection
 
 SOURCES = ("woocommerce", "shopify")
 _CHANNELS = {"woocommerce": 3, "shopify": 4}
-_TABLES = [
-    "orders",
-    "refunds",
-    "order_sales",
-    "customers",
-    "visitors",
-    "visitor_days",
-    "event_tracking",
+_KEPT = [
     "cohort_analysis",
     "cohort_members",
     "cohort_persons",
@@ -31,6 +26,7 @@ _TABLES = [
     "cohort_state",
     "partition_ledger",
 ]
+_TABLES = [*["orders", "refunds", "order_sales", "customers", "visitors", "visitor_days", "event_tracking"], *_KEPT]
 
 
 def clear(connection: Connection) -> None:
@@ -180,8 +176,13 @@ class World:
         self.connection.execute("select private.ensure_partitions(%s, %s::date, %s::date + 1)", (table, day, day))
 
     def take_dirty(self) -> set[date]:
-        """The days touched since the last call."""
+        """The days touched since the last call, marked in the ledger."""
         found, self.dirty = self.dirty, set()
+        self.connection.execute(
+            "select private.mark_stale('cohort_analysis', array_agg(%s::uuid), array_agg(d::timestamp at time zone 'UTC'))"
+            " from unnest(%s::date[]) d",
+            (self.id, sorted(found)),
+        )
         return found
 
 
@@ -190,6 +191,41 @@ def compute(connection: Connection, ids: Iterable[uuid.UUID], first: date, last:
     rows = connection.execute("select * from public.aggregate_cohorts(%s, %s, %s)", (list(ids), first, last)).fetchall()
     connection.execute("commit")
     return rows
+
+
+def set_today(connection: Connection, day: date) -> None:
+    """Stops the clock of cohorts on a day, in all zones."""
+    statement = psycopg.sql.SQL(
+        "create or replace function private.cohort_today(time_zone text) returns date language sql stable"
+        " set search_path = '' as $$ select date {} $$"
+    ).format(psycopg.sql.Literal(day.isoformat()))
+    connection.execute(statement)
+    connection.execute("commit")
+
+
+def versions(connection: Connection) -> list[tuple[Any, ...]]:
+    """Which transaction wrote each row of cohorts, and where it lies: the same where nothing was written."""
+    rows: list[tuple[Any, ...]] = []
+    for table in _KEPT:
+        found = connection.execute(f"select ctid::text, xmin::text, xmax::text from public.{table}").fetchall()
+        rows += [(table, *row.values()) for row in found]
+    return sorted(rows)
+
+
+def load(connection: Connection, organization: uuid.UUID, facts: Facts, random: Random) -> World:
+    """Facts into empty tables, in another order."""
+    world = World(connection, organization, Facts(facts.zone, facts.currency))
+    steps: list[Callable[[], None]] = []
+    steps += [partial(world.put_order, *item) for item in facts.orders.items()]
+    steps += [partial(world.put_refund, number, *rest) for number, rest in facts.refunds.items()]
+    steps += [partial(world.put_sale, number, *rest) for number, rest in facts.sales.items()]
+    steps += [partial(world.put_customer, *key, customer) for key, customer in facts.customers.items()]
+    steps += [partial(world.put_visitor, *item) for item in facts.visitors.items()]
+    steps += [partial(world.put_purchase, number, *rest) for number, rest in facts.purchases.items()]
+    random.shuffle(steps)
+    for step in steps:
+        step()
+    return world
 
 
 def table_cells(connection: Connection, organization: uuid.UUID) -> dict[tuple[str, str, date, int], Cell]:
@@ -201,77 +237,3 @@ def table_cells(connection: Connection, organization: uuid.UUID) -> dict[tuple[s
         )
         for row in rows
     }
-
-
-def changes(random: Random, world: World, moments: list[datetime], store: bool, count: int) -> Iterator[None]:
-    """Random changes, one at each step: orders that come, move and are cancelled, guests who turn out to be customers,
-    visitors who turn out to be users, late events, sign-ups with a date long past."""
-    facts = world.facts
-    emails = ["a@x", "b@x", None, None]
-    people = ["1", "2", "3", "4", "5"]
-
-    def amount() -> Decimal:
-        return Decimal(random.randrange(1, 9000)).scaleb(-2)
-
-    def visitor(name: str) -> None:
-        known = facts.visitors.get(name, Visitor([]))
-        user = name if name in people else None
-        world.put_visitor(
-            name,
-            Visitor(
-                [*known.visits, random.choice(moments)],
-                user,
-                random.choice([known.signed_up, random.choice(moments)]),
-                random.choice([known.email, random.choice(emails)]),
-            ),
-        )
-
-    for step in range(count):
-        match random.randrange(12 if store else 6):
-            case 0 | 1:
-                visitor(random.choice(people))
-            case 2:
-                visitor(random.choice(["anon-1", "anon-2"]))
-            case 3:  # an identity is found, or a user turns out to be another
-                if facts.visitors:
-                    old, new = random.choice(sorted(facts.visitors)), random.choice(people)
-                    if old != new:
-                        before, known = facts.visitors[old], facts.visitors.get(new, Visitor([]))
-                        world.put_visitor(old, None)
-                        world.put_visitor(
-                            new, Visitor([*known.visits, *before.visits], new, known.signed_up or before.signed_up, known.email)
-                        )
-            case 4 | 5:
-                user = random.choice(people)
-                if user in facts.visitors:
-                    name = random.choice(["Order Completed", "Order Completed", "Order Refunded"])
-                    world.put_purchase(f"e{step}", user, random.choice(moments), name, amount())
-            case 6 | 7 | 8:
-                number = random.choice([f"o{step}", *facts.orders])
-                source = facts.orders[number].source if number in facts.orders else random.choice(SOURCES)
-                cancelled = random.choice(moments) if source == "shopify" and random.random() < 0.3 else None
-                world.put_order(
-                    number,
-                    Order(
-                        source,
-                        random.choice(moments),
-                        amount(),
-                        random.choice([*(f"id:{p}" for p in people), "email:c", None]),
-                        random.random() < 0.8,
-                        cancelled,
-                    ),
-                )
-            case 9:
-                of_woocommerce = [n for n, o in facts.orders.items() if o.source == "woocommerce"]
-                world.put_refund(f"r{step}", random.choice([None, "unknown", *of_woocommerce]), random.choice(moments), amount())
-            case 10:
-                if of_shopify := [n for n, o in facts.orders.items() if o.source == "shopify"]:
-                    world.put_sale(f"s{step}", random.choice(of_shopify), random.choice(moments), amount() - 30)
-            case _:
-                person = random.choice([*people, None])
-                world.put_customer(
-                    random.choice(SOURCES),
-                    f"id:{person}" if person else "email:c",
-                    Customer(random.choice(moments) if person else None, person, random.choice(emails)),
-                )
-        yield

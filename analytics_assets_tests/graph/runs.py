@@ -26,7 +26,7 @@ def run_days(
     first: datetime,
     last: datetime,
     keys: tuple[str, str] | None = None,
-    assets: Sequence[str] = ("daily_aggregates",),
+    assets: Sequence[str] = ("daily_aggregates", "cohort_analysis"),
 ) -> dg.ExecuteInProcessResult:
     """One run of the day's job."""
     return _run(instance, "daily_tick", day_key, first, last, assets, keys)

@@ -60,22 +60,25 @@ begin
     insert into public.partition_ledger as l
         (organization_id, asset, bucket, status, input_version, computed_version, row_count, run_id, computed_at, error,
          next_attempt_at)
-    select o.organization_id, 'cohort_analysis', o.date::timestamp at time zone 'UTC',
-           case when b.reason is null then 'done' else 'failed' end, o.input_version,
-           case when b.reason is null then o.input_version end, coalesce(v.members, 0) + coalesce(m.members, 0),
-           aggregate_cohorts.run_id, now(), b.reason, case when b.reason is not null then now() + interval '5 minutes' end
-    from pg_temp.cohort_open o
-    left join pg_temp.cohort_blocked b using (organization_id, date)
+    select k.organization_id, 'cohort_analysis', k.date::timestamp at time zone 'UTC',
+           case when k.reason is null then 'done' else 'failed' end, coalesce(k.input_version, p.input_version, 1),
+           case when k.reason is null then k.input_version end, coalesce(v.members, 0) + coalesce(m.members, 0),
+           aggregate_cohorts.run_id, now(), k.reason, case when k.reason is not null then now() + interval '5 minutes' end
+    from (
+        select organization_id, date, o.input_version, b.reason
+        from pg_temp.cohort_open o
+        full join (select * from pg_temp.cohort_blocked where date between from_date and to_date) b using (organization_id, date)
+    ) k
     left join (select c.organization_id, c.date, count(*)::integer as members from pg_temp.cohort_visitors c group by 1, 2) v
-        using (organization_id, date)
+        on v.organization_id = k.organization_id and v.date = k.date
     left join (select l.organization_id, l.date, count(distinct l.member)::integer as members from pg_temp.cohort_lines l group by 1, 2) m
-        using (organization_id, date)
+        on m.organization_id = k.organization_id and m.date = k.date
     left join public.partition_ledger p
-        on p.organization_id = o.organization_id and p.asset = 'cohort_analysis'
-       and p.bucket = o.date::timestamp at time zone 'UTC'
+        on p.organization_id = k.organization_id and p.asset = 'cohort_analysis'
+       and p.bucket = k.date::timestamp at time zone 'UTC'
        and p.bucket >= from_date::timestamp at time zone 'UTC' and p.bucket < (to_date + 1)::timestamp at time zone 'UTC'
     -- Failed as before: nothing to write, nor to lock.
-    where b.reason is null or (p.status, p.error) is distinct from ('failed', b.reason)
+    where k.reason is null or (p.status, p.error) is distinct from ('failed', k.reason)
     order by 1, 3
     on conflict (organization_id, asset, bucket) do update set
         status = excluded.status,

@@ -218,11 +218,12 @@ begin
         is_complete = excluded.is_complete;
 
     insert into public.cohort_state as t (organization_id, week, month, has_orders, time_zone, currency)
-    select s.organization_id, s.week, s.month, s.has_orders, s.time_zone, s.currency from pg_temp.cohort_scope s
+    select s.organization_id, s.week, s.month, s.has_orders, s.time_zone, s.currency
+    from pg_temp.cohort_scope s
+    left join public.cohort_state o on o.organization_id = s.organization_id
+    where (o.week, o.month, o.has_orders, o.time_zone, o.currency) is distinct from (s.week, s.month, s.has_orders, s.time_zone, s.currency)
     order by 1
     on conflict (organization_id) do update set
         week = excluded.week, month = excluded.month, has_orders = excluded.has_orders, time_zone = excluded.time_zone,
-        currency = excluded.currency
-    where (t.week, t.month, t.has_orders, t.time_zone, t.currency)
-          is distinct from (excluded.week, excluded.month, excluded.has_orders, excluded.time_zone, excluded.currency);
+        currency = excluded.currency;
 end $$;

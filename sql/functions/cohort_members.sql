@@ -18,17 +18,20 @@ begin
         union
         select c.organization_id, c.member from pg_temp.cohort_visit_changes c where c.new_days = 0
         union
+        -- (The bounds of all organisations: one walk along an index that begins with the moment.)
         select s.organization_id, 'user:' || v.visitor_id
         from pg_temp.cohort_scope s
         join public.visitors v
             on v.organization_id = s.organization_id and v.first_seen_at >= s.from_at and v.first_seen_at < s.to_at
-        where v.user_id is not null
+        where v.user_id is not null and v.first_seen_at >= (select min(from_at) from pg_temp.cohort_scope)
+          and v.first_seen_at < (select max(to_at) from pg_temp.cohort_scope)
         union
         select s.organization_id, 'user:' || v.visitor_id
         from pg_temp.cohort_scope s
         join public.visitors v
             on v.organization_id = s.organization_id and v.signed_up_at >= s.from_at and v.signed_up_at < s.to_at
-        where v.user_id is not null
+        where v.user_id is not null and v.signed_up_at >= (select min(from_at) from pg_temp.cohort_scope)
+          and v.signed_up_at < (select max(to_at) from pg_temp.cohort_scope)
         union
         select l.organization_id, l.member from pg_temp.cohort_lines l where l.member like 'user:%'
         union

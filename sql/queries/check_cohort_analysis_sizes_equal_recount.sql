@@ -32,6 +32,7 @@ with tenants as materialized (
     join public.visitors v
         on v.organization_id = d.id and v.first_seen_at >= d.from_at and v.first_seen_at < d.to_at and v.user_id is not null
        and (v.first_seen_at at time zone d.time_zone)::date = d.date
+    where v.first_seen_at >= (select min(from_at) from days) and v.first_seen_at < (select max(to_at) from days)
     group by 1, 3
     union all
     select d.id, 'first_purchase', d.date, count(distinct (o.data_source_id, o.customer_key))
@@ -53,6 +54,7 @@ with tenants as materialized (
         join public.visitors v
             on v.organization_id = d.id and v.signed_up_at >= d.from_at and v.signed_up_at < d.to_at and v.user_id is not null
            and (v.signed_up_at at time zone d.time_zone)::date = d.date
+        where v.signed_up_at >= (select min(from_at) from days) and v.signed_up_at < (select max(to_at) from days)
         union all
         select d.id, d.time_zone, d.date, coalesce(p.person, 'customer:' || c.data_source_id || ':' || c.customer_key)
         from days d
@@ -81,13 +83,14 @@ with tenants as materialized (
     where m.cohort_type <> 'first_purchase' or d.is_first_known and m.member like 'customer:%%'
     group by 1, 2, 3
 ), found as (
-    select t.slug, d.date as at,
-           format('%%s: %%s members on that day, their sources say %%s', cohort_type, coalesce(c.members, 0), coalesce(s.members, 0)) as problem
-    from counted c
-    full join sources s using (id, cohort_type, date)
-    join days d on d.id = id and d.date = date
-    join tenants t on t.id = d.id
-    where coalesce(c.members, 0) <> coalesce(s.members, 0)
+    select t.slug, k.date as at,
+           format('%%s: %%s members on that day, their sources say %%s', k.cohort_type, k.counted, k.recounted) as problem
+    from (
+        select id, cohort_type, date, coalesce(c.members, 0) as counted, coalesce(s.members, 0) as recounted
+        from counted c full join sources s using (id, cohort_type, date)
+    ) k
+    join tenants t on t.id = k.id
+    where k.counted <> k.recounted
     union all
     select t.slug, cohort_date,
            format('%%s cohort of the %%s: size %%s, but %%s members', cohort_type, period_type, coalesce(a.cohort_size, 0), coalesce(m.members, 0))
