@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# What only a benchmark needs, half a gigabyte of it: the extra bench.
+# What only two benchmarks need, half a gigabyte of it: the extra bench.
 PEERS := "duckdb>=1.4" "chdb>=4"
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(TIME_ZONE),--time-zone "$(TIME_ZONE)") $(if $(CURRENCY),--currency "$(CURRENCY)")
 
@@ -46,11 +46,11 @@ lint: $(STAMP) ## ruff, mypy, squawk, the definitions
 
 bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, beside their peers and limits
 	@$(BIN)/python -m benchmarks.aggregation
+	@$(BIN)/python -m benchmarks.sources
+	@$(BIN)/python -m benchmarks.collector
 	@$(BIN)/python -c 'import duckdb, chdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEERS)
 	@$(BIN)/python -m benchmarks.funnels
-	@$(BIN)/python -m benchmarks.sources
 	@$(BIN)/python -m benchmarks.cohorts
-	@$(BIN)/python -m benchmarks.collector
 
 lock: $(STAMP) ## Resolve requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -199,7 +199,7 @@ class Benchmark:
         statement = statements.CHDB.format(day="date", file=files["days"])
 
         def ask_chdb() -> list[tuple[Any, ...]]:
-            answer: bytes = chdb.query(statement, "JSONCompactEachRow").bytes()  # type: ignore[no-untyped-call]
+            answer: bytes = chdb.query(statement, "JSONCompactEachRow").bytes()
             return [tuple(json.loads(line)) for line in answer.decode().splitlines()]
 
         self._check("chdb", expected, self._measure_here("chdb: from the visitors' days", ask_chdb))
