@@ -159,12 +159,13 @@ def test_a_day_becomes_final_although_no_event_comes_any_more(connection: Connec
 
 
 def test_a_run_over_the_day_makes_it_final_without_any_mark(connection: Connection, shop: UUID) -> None:
+    """A day without an entry, too: it is closed once, and not looked at again."""
     day = LONG_AGO.date()
-    compute(connection, [shop], day, day)
+    compute(connection, [shop], day, day + DAY)
     connection.execute("update funnel_analysis set is_final = false")
     connection.execute("update partition_ledger set computed_at = %s where asset = 'funnel_analysis'", (LONG_AGO + 2 * MINUTE,))
-    assert compute(connection, [shop], day, day) == {"rows_written": 2, "rows_deleted": 0, "days": 1}
-    assert compute(connection, [shop], day, day) == {"rows_written": 0, "rows_deleted": 0, "days": 0}
+    assert compute(connection, [shop], day, day + DAY) == {"rows_written": 2, "rows_deleted": 0, "days": 2}
+    assert compute(connection, [shop], day, day + DAY) == {"rows_written": 0, "rows_deleted": 0, "days": 0}
 
 
 def test_a_funnel_that_changes_is_computed_anew_in_its_new_version(connection: Connection, shop: UUID) -> None:
