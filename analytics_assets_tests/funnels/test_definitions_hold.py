@@ -106,8 +106,6 @@ def _counted(connection: Connection, zone: str, events: Sequence[Event], funnels
 
 
 class TestModel:
-    """The rows are those of the definitions."""
-
     @SOME
     @given(st.data())
     def test_all_organisations_at_once(self, fresh: Connection, data: st.DataObject) -> None:
@@ -156,8 +154,6 @@ class TestModel:
 
 
 class TestInvariants:
-    """What must hold without any expected number."""
-
     @FEW
     @given(st.data())
     def test_seven_days_later(self, fresh: Connection, data: st.DataObject) -> None:
