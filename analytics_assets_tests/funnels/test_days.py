@@ -144,7 +144,6 @@ def test_a_day_becomes_final_although_no_event_comes_any_more(connection: Connec
     day = LONG_AGO.date()
     compute(connection, [shop], day, day)
     assert _sweep(connection) == 0, "it is final already"
-    # As if it had been computed on the day itself.
     connection.execute("update funnel_analysis set is_final = false")
     connection.execute("update partition_ledger set computed_at = %s where asset = 'funnel_analysis'", (LONG_AGO + 2 * MINUTE,))
     connection.execute("update funnels set window_seconds = 21 * 86400")
@@ -159,12 +158,13 @@ def test_a_day_becomes_final_although_no_event_comes_any_more(connection: Connec
 
 
 def test_a_run_over_the_day_makes_it_final_without_any_mark(connection: Connection, shop: UUID) -> None:
+    """A day without an entry, too: it is closed once, and not looked at again."""
     day = LONG_AGO.date()
-    compute(connection, [shop], day, day)
+    compute(connection, [shop], day, day + DAY)
     connection.execute("update funnel_analysis set is_final = false")
     connection.execute("update partition_ledger set computed_at = %s where asset = 'funnel_analysis'", (LONG_AGO + 2 * MINUTE,))
-    assert compute(connection, [shop], day, day) == {"rows_written": 2, "rows_deleted": 0, "days": 1}
-    assert compute(connection, [shop], day, day) == {"rows_written": 0, "rows_deleted": 0, "days": 0}
+    assert compute(connection, [shop], day, day + DAY) == {"rows_written": 2, "rows_deleted": 0, "days": 2}
+    assert compute(connection, [shop], day, day + DAY) == {"rows_written": 0, "rows_deleted": 0, "days": 0}
 
 
 def test_a_funnel_that_changes_is_computed_anew_in_its_new_version(connection: Connection, shop: UUID) -> None:
@@ -211,7 +211,6 @@ def test_days_whose_events_are_gone_keep_their_rows_and_version(connection: Conn
     for part in parts:
         connection.execute("select private.drop_partition(%s)", (part["child"],))
     assert add_funnel(connection, shop, Funnel([B, A]))["first_day"] == max(part["period_end"] for part in parts).date()
-    # Marked all the same, by whoever does not know: it is closed again, and nothing else.
     connection.execute("select private.mark_stale('funnel_analysis', array[%s], array[%s])", (shop, _midnight(old.date())))
     compute(connection, [shop], old.date(), TODAY)
     assert {key: value for key, value in table(connection, shop).items() if key[1] == old.date()} == kept
