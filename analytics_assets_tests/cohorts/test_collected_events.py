@@ -54,7 +54,7 @@ def open_buckets(connection: Connection, asset: str) -> list[datetime]:
 
 
 @settings(
-    max_examples=6,
+    max_examples=3,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

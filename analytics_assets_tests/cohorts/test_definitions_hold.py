@@ -15,7 +15,7 @@ from analytics_assets_tests.woocommerce import Connection
 
 ZONES = ["Europe/London", "America/St_Johns", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Kiritimati", "America/New_York"]
 _PROPERTY = settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -113,9 +113,12 @@ begin
             where f.is_active and f.organization_id = any (organization_ids)
             group by 1
         ) w on w.organization_id = u.organization_id
-        -- To the second, not to whole days: a window that begins within a day reaches back into one more.
+        join public.organizations o on o.id = u.organization_id
+        -- To the second and of elapsed time: a window that begins within a day reaches back into one more, and where clocks
+        -- went forward within it, an hour further than the wall clock says.
         cross join lateral generate_series(
-            date_trunc('day', u.date::timestamp - make_interval(secs => w.seconds)), u.date::timestamp, interval '1 day') as g (day)
+            date_trunc('day', (u.date::timestamp at time zone o.time_zone - make_interval(secs => w.seconds)) at time zone o.time_zone),
+            u.date::timestamp, interval '1 day') as g (day)
         cross join lateral (select g.day at time zone 'UTC' as bucket) d
     ) k
     having count(*) > 0;
