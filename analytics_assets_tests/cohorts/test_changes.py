@@ -114,6 +114,19 @@ def test_a_sign_up_is_one_persons(shop: World) -> None:
     assert sizes(shop, "signup") == {MONDAY - timedelta(weeks=1): 1, MONDAY - timedelta(weeks=2): 1}
 
 
+def test_an_address_learned_later_brings_the_orders_of_other_weeks(shop: World) -> None:
+    """Only the day of registration is marked; the user's cohort lies in another week, and the order in a third."""
+    shop.put_customer("woocommerce", "id:7", Customer(weeks_back(5), "7", None))
+    shop.put_order("1", Order("woocommerce", weeks_back(2), TEN, "id:7"))
+    shop.put_visitor("u", Visitor([weeks_back(3)], "u", None, "a@x"))
+    settle(shop)
+    assert table_cells(shop.connection, shop.id)["first_visit", "week", MONDAY - timedelta(weeks=3), 1].revenue == 0
+    shop.put_customer("woocommerce", "id:7", Customer(weeks_back(5), "7", "a@x"))
+    assert shop.dirty == {weeks_back(5).date()}
+    settle(shop)
+    assert table_cells(shop.connection, shop.id)["first_visit", "week", MONDAY - timedelta(weeks=3), 1].revenue == TEN
+
+
 def test_a_period_that_begins_gives_each_cohort_a_row(shop: World) -> None:
     """Also after weeks in which nothing was computed; the periods that ended are complete."""
     shop.put_order("1", Order("woocommerce", weeks_back(2), TEN, "id:1"))
