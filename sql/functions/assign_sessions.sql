@@ -12,7 +12,7 @@ language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set pla
 begin
     update pg_temp.event_points p set visitor_no = v.visitor_no
     from pg_temp.event_visitors v
-    where v.organization_id = p.organization_id and v.sent_id = p.visitor_id;
+    where v.organization_id = p.organization_id and v.visitor_id = p.visitor_id and v.sent_id is null;
     insert into pg_temp.event_points (organization_id, visitor_id, visitor_no, own_id, at, pages, place, is_known)
     select s.organization_id, v.visitor_id, v.visitor_no,
            -- One that looks like an id made here must not meet it.

@@ -73,11 +73,7 @@ begin
         select r.organization_id, r.sent_id, i.user_id is not null as is_known,
                case when i.user_id is null then r.sent_id when j.user_id is null then i.user_id
                     else private.visitor_of(r.organization_id, r.sent_id) end as visitor_id
-        from (
-            select distinct s.organization_id, coalesce(s.user_id, s.anonymous_id) as sent_id from pg_temp.staged_events s
-            union
-            select p.organization_id, p.visitor_id from pg_temp.event_points p
-        ) r
+        from (select distinct s.organization_id, coalesce(s.user_id, s.anonymous_id) as sent_id from pg_temp.staged_events s) r
         left join lateral (
             select i.user_id from public.event_identities i
             where i.organization_id = r.organization_id and i.known_as between r.sent_id and r.sent_id
@@ -91,6 +87,9 @@ begin
             order by j.known_as
             offset 0
         ) j on true
+        union all
+        -- Visitors of sessions that were broken up: these are found already.
+        select distinct p.organization_id, null, false, p.visitor_id from pg_temp.event_points p
     ) v
     left join lateral (
         select o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash from public.visitors o
