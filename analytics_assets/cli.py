@@ -7,7 +7,7 @@ import psycopg
 import typer
 from rich.markup import escape
 
-from analytics_assets.commands import collector, data, demo, organizations, run, sandbox, sources, sync
+from analytics_assets.commands import collector, data, demo, live, organizations, run, sandbox, sources, sync
 from analytics_assets.commands.console import err
 from analytics_assets.database import DatabaseError
 from analytics_assets.instance import InstanceError
@@ -35,6 +35,7 @@ app.add_typer(sources.app, name="sources")
 app.command("collector")(collector.collector_command)
 app.add_typer(collector.keys_app, name="keys")
 app.command("sandbox")(sandbox.sandbox_command)
+app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)
 
 

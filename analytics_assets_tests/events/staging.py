@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -70,14 +70,19 @@ def _staged(slot: int, message: Message, received_at: datetime) -> tuple[Any, ..
     )
 
 
-def store(connection: Connection, messages: Sequence[Message], received_at: datetime | None = None) -> tuple[int, int]:
-    """Stores one batch in one transaction; (stored, duplicates)."""
+def stage(connection: Connection, messages: Sequence[Message], received_at: datetime | None = None) -> None:
+    """Puts messages down where private.store_events finds them."""
     received_at = received_at or datetime.now(UTC)
-    connection.execute(query("stage_events"))
     columns = ", ".join(f'"{name}"' for name in _COLUMNS)
     with connection.cursor().copy(f"copy pg_temp.staged_events ({columns}) from stdin") as copy:
         for slot, message in enumerate(messages):
             copy.write_row(_staged(slot, message, received_at))
+
+
+def store(connection: Connection, messages: Sequence[Message]) -> tuple[int, int]:
+    """Stores one batch in one transaction; (stored, duplicates)."""
+    connection.execute(query("stage_events"))
+    stage(connection, messages)
     row = connection.execute("select * from private.store_events()").fetchone()
     connection.commit()
     assert row is not None
@@ -117,9 +122,3 @@ def add_organization(connection: Connection, slug: str, time_zone: str = "UTC", 
     connection.commit()
     assert row is not None
     return UUID(str(row["id"]))
-
-
-def store_in_batches(connection: Connection, batches: Iterable[Sequence[Message]]) -> None:
-    """Stores batch after batch."""
-    for batch in batches:
-        store(connection, batch)

@@ -19,7 +19,9 @@ ASSETS = {
     "raw_woocommerce": {"data_sources"},
     "raw_shopify": {"data_sources"},
     "orders": {"raw_woocommerce", "raw_shopify"},
-    "hourly_aggregates": {"orders", "raw_google_analytics", "raw_meta_ads"},
+    "event_tracking": {"data_sources"},
+    "realtime_sessions": {"event_tracking"},
+    "hourly_aggregates": {"orders", "raw_google_analytics", "raw_meta_ads", "event_tracking"},
     "daily_aggregates": {"hourly_aggregates", "raw_google_analytics", "raw_meta_ads"},
 }
 
@@ -45,6 +47,7 @@ def test_definitions_are_loadable_and_complete() -> None:
         "restatement",
         "hourly_tick",
         "daily_tick",
+        "live_sessions",
         "maintenance",
     }
     repository = defs.get_repository_def()
@@ -53,6 +56,7 @@ def test_definitions_are_loadable_and_complete() -> None:
         "restatement_schedule",
         "hourly_tick_schedule",
         "daily_tick_schedule",
+        "live_sessions_schedule",
         "maintenance_schedule",
     }
     assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "source_freshness", "stale_partitions"}
@@ -76,7 +80,7 @@ def test_an_asset_describes_itself(name: str) -> None:
         assert ASSETS[name] <= upstream
 
 
-@pytest.mark.parametrize("name", [name for name in ASSETS if name not in ("organizations", "data_sources")])
+@pytest.mark.parametrize("name", [name for name in ASSETS if name not in ("organizations", "data_sources", "realtime_sessions")])
 def test_a_range_is_one_run_over_organisation_and_time(name: str) -> None:
     from analytics_assets.definitions import defs
 
@@ -106,7 +110,7 @@ def test_the_code_version_is_the_text_of_its_sql(monkeypatch: pytest.MonkeyPatch
 def test_jobs_run_in_one_process() -> None:
     from analytics_assets.definitions import defs
 
-    for name in ("registry_tick", "hourly_tick", "daily_tick", "maintenance"):
+    for name in ("registry_tick", "hourly_tick", "daily_tick", "live_sessions", "maintenance"):
         assert defs.resolve_job_def(name).executor_def.name == "in_process"
 
 

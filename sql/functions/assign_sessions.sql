@@ -17,7 +17,7 @@ begin
     select s.organization_id, v.visitor_id, v.visitor_no,
            -- One that looks like an id made here must not meet it.
            case when s.own_session_id ~ '^s_[0-9a-f]{24}$' then 'own_' || s.own_session_id else coalesce(s.own_session_id, '') end,
-           s."timestamp", (s.event_type in ('page', 'screen'))::integer, s.ctid, v.is_known
+           s."timestamp", (s.event_type in ('page', 'screen'))::integer, s.ctid, v.is_known or s.user_id is not null
     from pg_temp.staged_events s
     join pg_temp.event_visitors v
         on v.organization_id = s.organization_id and v.sent_id = coalesce(s.user_id, s.anonymous_id);
@@ -50,14 +50,16 @@ begin
     from followed f;
 
     insert into pg_temp.event_islands
-        (organization_id, visitor_id, visitor_no, own_id, island_start, last_activity, events, page_views, session_id)
+        (organization_id, visitor_id, visitor_no, own_id, island_start, last_activity, events, page_views, place, is_user, session_id)
     select i.organization_id, i.visitor_id, i.visitor_no, i.own_id, i.island_start, i.last_activity, i.events, i.page_views,
+           i.place, i.is_user,
            case when i.own_id = ''
                then 's_' || left(md5(i.visitor_id || '|' || round(date_part('epoch', i.island_start) * 1000000)::bigint), 24)
                else i.own_id end
     from (
         select p.organization_id, p.visitor_id, p.visitor_no, p.own_id, p.island_start, max(p.last_activity) as last_activity,
-               sum(p.events) as events, sum(p.page_views) as page_views
+               sum(p.events) as events, sum(p.page_views) as page_views,
+               case when count(p.place) = 1 then max(p.place) end as place, coalesce(bool_or(p.is_known), false) as is_user
         from pg_temp.event_parts p
         group by p.visitor_no, p.own_id, p.island_start, p.organization_id, p.visitor_id
         having not bool_and(p.is_session)

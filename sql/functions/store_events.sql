@@ -62,7 +62,7 @@ begin
         (organization_id, "timestamp", received_at, id, event_value, event_type, session_id, visitor_id, user_id,
          anonymous_id, known_as, event_name, event_category, event_action, event_label, currency, page_url, metadata)
     select s.organization_id, s."timestamp", s.received_at, s.id, s.event_value, s.event_type, n.session_id, n.visitor_id,
-           case when s.user_id is not null or n.is_known then n.visitor_id end, s.anonymous_id,
+           case when n.is_known then n.visitor_id end, s.anonymous_id,
            nullif(coalesce(s.user_id, s.anonymous_id), n.visitor_id), s.event_name, s.event_category, s.event_action,
            s.event_label, s.currency, s.page_url,
            -- What is known of the person stays with its event: another identity may take it elsewhere.
@@ -81,7 +81,14 @@ begin
     perform private.write_sessions();
     perform private.write_visitors();
     perform private.write_live_sessions();
-    perform private.mark_event_hours(links > 0);
+    -- The ledger last, in one order by everybody: hours, then days, then what follows days.
+    if links > 0 then
+        perform private.move_visitor_days();
+    end if;
+    perform private.mark_event_hours();
+    if links > 0 then
+        perform private.mark_moved_days();
+    end if;
     return query select fresh, received - fresh;
 end $$;
 
@@ -94,7 +101,7 @@ begin
         delete from pg_temp.event_links; delete from pg_temp.event_moves; delete from pg_temp.event_visitors;
         delete from pg_temp.event_points; delete from pg_temp.event_neighbours; delete from pg_temp.event_parts;
         delete from pg_temp.event_islands; delete from pg_temp.event_removed; delete from pg_temp.event_people;
-        delete from pg_temp.event_instants; delete from pg_temp.event_live_kept; delete from pg_temp.event_moved_days;
+        delete from pg_temp.event_instants; delete from pg_temp.event_live_kept; delete from pg_temp.event_live; delete from pg_temp.event_moved_days;
         return;
     end if;
     -- Ids that this batch links to users, where it changes what is known.
@@ -121,10 +128,11 @@ begin
         organization_id uuid, visitor_id text, visitor_no bigint, own_id text, started_at timestamptz,
         last_activity timestamptz, events integer, page_views integer, id uuid, old_visitor_id text,
         old_session_id text, place tid, is_known boolean, is_session boolean, island_start timestamptz) on commit delete rows;
-    -- The sessions that are new or changed.
+    -- The sessions that are new or changed. place: of its staged row, where the batch has one of it.
     create temp table event_islands (
         organization_id uuid, visitor_id text, visitor_no bigint, own_id text, island_start timestamptz,
-        last_activity timestamptz, events bigint, page_views bigint, session_id text) on commit delete rows;
+        last_activity timestamptz, events bigint, page_views bigint, session_id text, place tid, is_user boolean)
+        on commit delete rows;
     -- Stored sessions that are no more.
     create temp table event_removed (
         organization_id uuid, visitor_id text, session_id text, started_at timestamptz, last_activity timestamptz,
@@ -135,9 +143,12 @@ begin
         on commit delete rows;
     -- Instants whose hours change beside those of the batch's events.
     create temp table event_instants (organization_id uuid, at timestamptz) on commit delete rows;
+    -- What sessions say to live eyes: kept of those that became part of others, and told together.
     create temp table event_live_kept (
-        visitor_no bigint, own_id text, island_start timestamptz, is_user boolean, page text, referrer text, agent text,
-        place text, address text) on commit delete rows;
+        visitor_no bigint, own_id text, island_start timestamptz, page_url text, referrer text, user_agent text, ip_address inet,
+        country text, city text, device_type text, browser text, os text, page_at timestamptz, referrer_at timestamptz,
+        agent_at timestamptz, place_at timestamptz, address_at timestamptz) on commit delete rows;
+    create temp table event_live (like pg_temp.event_live_kept) on commit delete rows;
     create temp table event_moved_days (
         organization_id uuid, date date, old_visitor_id text, visitor_id text) on commit delete rows;
     perform private.plain_event_tables();
@@ -145,7 +156,7 @@ end $$;
 
 -- Hours of the batch's events, and of what else it changed, become stale once they are over (by the ledger's bucket: of a
 -- half-hour zone's hour that still runs the bucket's tick may be past; it is computed again when that hour ends).
-create or replace function private.mark_event_hours(identities_moved boolean) returns void
+create or replace function private.mark_event_hours() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     ids uuid[];
@@ -177,8 +188,5 @@ begin
         update public.partition_ledger l set next_attempt_at = k.hour_end
         from unnest(ids, buckets, ends) k (organization_id, bucket, hour_end)
         where k.hour_end > now() and l.organization_id = k.organization_id and l.asset = 'event_tracking' and l.bucket = k.bucket;
-    end if;
-    if identities_moved then
-        perform private.move_visitor_days();
     end if;
 end $$;

@@ -25,7 +25,6 @@ begin
     from_time := date_trunc('hour', from_time);
     perform private.lock_organizations('event_hours', organization_ids);
     perform private.lock_organizations('event_days', organization_ids);
-    perform private.ensure_partitions('partition_ledger', from_time - interval '2 days', to_time + interval '2 days');
 
     -- Read before the events are: an hour marked in between keeps a newer version, and stays stale.
     select array_agg(o.organization_id), array_agg(o.bucket), array_agg(o.input_version)
@@ -36,6 +35,12 @@ begin
     into blocked_ids, blocked_buckets, blocked_reasons
     from private.unconverted_purchases(organization_ids, from_time, to_time) u;
 
+    -- Partitions in the order in which everybody makes them, the ledger's last. (All zones' dates of these instants.)
+    perform private.ensure_partitions('visitor_days', date_trunc('month', from_time - interval '13 hours'), to_time + interval '15 hours')
+    where exists (
+        select from public.event_tracking e
+        where e.organization_id = any (organization_ids) and e."timestamp" >= from_time and e."timestamp" < to_time + interval '1 hour');
+
     select array_agg(s.organization_id) filter (where s.value is not null), array_agg(s.metric_id) filter (where s.value is not null),
            array_agg(s."timestamp") filter (where s.value is not null), array_agg(s.value) filter (where s.value is not null)
     into new_ids, new_metrics, new_hours, new_values
@@ -43,6 +48,7 @@ begin
 
     perform private.ensure_partitions('metric_observations', d.day, d.day + interval '1 microsecond')
     from (select distinct date_trunc('day', h) as day from unnest(new_hours) h order by 1) d;
+    perform private.ensure_partitions('partition_ledger', from_time - interval '2 days', to_time + interval '2 days');
     insert into public.data_sources (organization_id, source_type, source_name, time_zone, currency)
     select g.id, 'events', 'events', g.time_zone, g.currency
     from public.organizations g
@@ -280,11 +286,6 @@ returns table (organization_id uuid, date date)
 language plpgsql set search_path = '' set timezone = 'UTC' set plan_cache_mode = force_custom_plan set jit = off as $$
 #variable_conflict use_column
 begin
-    -- (All zones' dates of these instants.)
-    perform private.ensure_partitions('visitor_days', date_trunc('month', from_time - interval '13 hours'), to_time + interval '15 hours')
-    where exists (
-        select from public.event_tracking e
-        where e.organization_id = any (organization_ids) and e."timestamp" >= from_time and e."timestamp" < to_time + interval '1 hour');
     return query
     with seen as (
         select distinct e.organization_id, (e."timestamp" at time zone g.time_zone)::date as date, e.visitor_id

@@ -35,30 +35,32 @@ end $$;
 -- The visitor behind an id: links are followed (an anonymous id to its user, a user id given up to the next), 64 at most.
 -- In a circle of links the latest one is not followed, so that all of its ids are one visitor.
 create or replace function private.visitor_of(organization_id uuid, sent_id text) returns text
-language sql stable set search_path = '' set enable_seqscan = off set enable_sort = off as $$
-    with recursive path as (
-        (select 1 as step, i.known_as, i.user_id, i.identified_at
-         from public.event_identities i
-         where i.organization_id = visitor_of.organization_id and i.known_as between sent_id and sent_id
-         order by i.known_as)
-        union all
-        select p.step + 1, n.known_as, n.user_id, n.identified_at
-        from path p
-        cross join lateral (
-            select i.known_as, i.user_id, i.identified_at
-            from public.event_identities i
-            where i.organization_id = visitor_of.organization_id and i.known_as between p.user_id and p.user_id
-            order by i.known_as
-            offset 0
-        ) n
-        where p.step < 64
-    )
-    select coalesce(
-        (select p.known_as from path p group by p.known_as, p.identified_at having count(*) > 1
-         order by p.identified_at desc, p.known_as collate "C" desc limit 1),
-        (select p.user_id from path p order by p.step desc limit 1),
-        sent_id)
-$$;
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_sort = off set enable_hashjoin = off
+set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $$
+begin
+    return (
+        with recursive path as (
+            (select 1 as step, i.known_as, i.user_id, i.identified_at
+             from public.event_identities i
+             where i.organization_id = visitor_of.organization_id and i.known_as between sent_id and sent_id
+             order by i.known_as)
+            union all
+            select p.step + 1, i.known_as, i.user_id, i.identified_at
+            from path p
+            cross join lateral (
+                select i.known_as, i.user_id, i.identified_at from public.event_identities i
+                where i.organization_id = visitor_of.organization_id and i.known_as between p.user_id and p.user_id
+                order by i.known_as
+                offset 0
+            ) i
+            where p.step < 64
+        )
+        select coalesce(
+            (select p.known_as from path p group by p.known_as, p.identified_at having count(*) > 1
+             order by p.identified_at desc, p.known_as collate "C" desc limit 1),
+            (select p.user_id from path p order by p.step desc limit 1),
+            sent_id));
+end $$;
 
 -- The visitors behind the ids of the batch, and what is stored of them, into pg_temp.event_visitors.
 create or replace function private.find_event_visitors() returns void

@@ -51,24 +51,17 @@ begin
         user_id = coalesce(v.user_id, excluded.user_id), email_hash = least(v.email_hash, excluded.email_hash);
 end $$;
 
--- Visitors' days whose events moved to another visitor move with them, where they were counted; what depends on these days
--- is marked.
+-- Visitors' days whose events moved to another visitor move with them, where they were counted.
 create or replace function private.move_visitor_days() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off as $$
-declare
-    ids uuid[];
-    dates date[];
 begin
-    select array_agg(d.organization_id order by d.organization_id, d.date), array_agg(d.date order by d.organization_id, d.date)
-    into ids, dates
-    from (select distinct m.organization_id, m.date from pg_temp.event_moved_days m) d;
-    if ids is null then
+    if not exists (select from pg_temp.event_moved_days) then
         return;
     end if;
-    perform private.lock_organizations('event_days', array(select distinct i from unnest(ids) i));
+    perform private.lock_organizations('event_days', array(select distinct m.organization_id from pg_temp.event_moved_days m));
     perform private.ensure_partitions('visitor_days', m.month, m.month + interval '1 microsecond')
-    from (select distinct date_trunc('month', d::timestamp) at time zone 'UTC' as month from unnest(dates) d order by 1) m;
+    from (select distinct date_trunc('month', d.date::timestamp) at time zone 'UTC' as month from pg_temp.event_moved_days d order by 1) m;
     insert into public.visitor_days (organization_id, date, visitor_id)
     select distinct m.organization_id, m.date, m.visitor_id
     from pg_temp.event_moved_days m
@@ -83,8 +76,20 @@ begin
           where e.organization_id = m.organization_id and e.visitor_id = m.old_visitor_id
             and e."timestamp" >= m.date::timestamp at time zone g.time_zone
             and e."timestamp" < (m.date + 1)::timestamp at time zone g.time_zone);
+end $$;
+
+create or replace function private.mark_moved_days() returns void
+language plpgsql set search_path = '' set timezone = 'UTC' as $$
+declare
+    ids uuid[];
+    dates date[];
+begin
+    select array_agg(d.organization_id order by d.organization_id, d.date), array_agg(d.date order by d.organization_id, d.date)
+    into ids, dates
+    from (select distinct m.organization_id, m.date from pg_temp.event_moved_days m) d;
     perform private.mark_stale('daily_aggregates', array_agg(k.id), array_agg(k.date::timestamp at time zone 'UTC'))
-    from unnest(ids, dates) k (id, date);
+    from unnest(ids, dates) k (id, date)
+    having count(*) > 0;
     perform private.mark_event_dependents(ids, dates);
 end $$;
 
