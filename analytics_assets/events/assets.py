@@ -92,6 +92,7 @@ event_tracking = ledgered_asset(
     layer="events",
     sql_files=[
         "functions/summarize_events.sql",
+        "functions/write_visitor_days.sql",
         "functions/store_events.sql",
         "functions/take_in_identities.sql",
         "functions/assign_sessions.sql",

@@ -134,6 +134,17 @@ def test_an_identity_found_later_is_computed_again(connection: Connection, insta
     assert {status for status, _ in ledger(connection, "acme", "event_tracking").values()} == {"done"}
 
 
+def test_a_backfill_takes_events_where_there_are_any(connection: Connection) -> None:
+    from analytics_assets.backfill import assets_of
+    from analytics_assets.organizations.registry import get
+
+    acme = add_organization(connection, "acme")
+    add_organization(connection, "bolt")
+    store(connection, [Message("1", AT, acme, user="u")])
+    assert assets_of([get(connection, "acme")]) == ["orders", "event_tracking", "hourly_aggregates", "daily_aggregates"]
+    assert assets_of([get(connection, "bolt")]) == ["orders", "hourly_aggregates", "daily_aggregates"]
+
+
 def test_live_sessions_are_closed_by_their_job(connection: Connection, instance: dg.DagsterInstance) -> None:
     from analytics_assets.definitions import defs
 

@@ -144,13 +144,28 @@ def test_chains_and_circles_end(connection: Connection) -> None:
 
 
 def test_a_chain_longer_than_any_person_has_is_cut(connection: Connection) -> None:
-    """Somebody who sends thousands of links holds nobody up."""
+    """Somebody who sends thousands of links holds nobody up, and leaves the tables sound."""
     acme = add_organization(connection, "acme")
-    chain = [Message(f"c{n}", AT + n * MINUTE, acme, user=f"u{n + 1:04}", previous=f"u{n:04}", type="alias") for n in range(300)]
-    store(connection, chain)
+    chain = [
+        Message(
+            f"c{n}",
+            AT + n * MINUTE,
+            acme,
+            user=f"u{n + 1:04}",
+            previous=f"u{n:04}",
+            type="alias",
+            own="tab" if n % 9 == 0 else None,
+        )
+        for n in range(160)
+    ]
+    store(connection, [Message("first", AT - MINUTE, acme, user="u0000"), *chain[1::2]])
+    store(connection, chain[0::2])
     assert rows(
-        connection, "select private.visitor_of(%s, 'u0000') as first, private.visitor_of(%s, 'u0299') as last", acme, acme
-    ) == [("u0064", "u0300")]
+        connection, "select private.visitor_of(%s, 'u0000') as first, private.visitor_of(%s, 'u0159') as last", acme, acme
+    ) == [("u0064", "u0160")]
+    for name in ("no_orphan_sessions", "identity_coverage", "sessions_hold_their_definition"):
+        parameters = {"keys": None, "start": AT - HOUR, "end": AT + 9 * HOUR, "most": 5}
+        assert connection.execute(query(f"check_event_tracking_{name}"), parameters).fetchall() == []
 
 
 def _at_once(*work: Callable[[], None]) -> None:

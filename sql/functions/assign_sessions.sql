@@ -12,7 +12,7 @@ language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set pla
 begin
     update pg_temp.event_points p set visitor_no = v.visitor_no
     from pg_temp.event_visitors v
-    where v.organization_id = p.organization_id and v.sent_id = p.visitor_id;
+    where v.organization_id = p.organization_id and v.visitor_id = p.visitor_id and v.sent_id is null;
     insert into pg_temp.event_points (organization_id, visitor_id, visitor_no, own_id, at, pages, place, is_known)
     select s.organization_id, v.visitor_id, v.visitor_no,
            -- One that looks like an id made here must not meet it.
@@ -70,10 +70,9 @@ end $$;
 --
 -- Nearly all of them began in the 31 days before; only those partitions are looked at. An older one is looked for where
 -- none of these decides, and the visitor is known for longer: a session that has gone on for more than a month, or a
--- visitor who comes back after one. (Ordered by session_id, and not sorted, so that the primary key is read and not an organisation's sessions by
--- their start, which looks as cheap while no statistics tell otherwise.)
+-- visitor who comes back after one.
 create or replace function private.find_session_neighbours(first_at timestamptz, last_at timestamptz) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set enable_sort = off set jit = off
+language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 declare
     window_start timestamptz := first_at - interval '31 days';
@@ -95,7 +94,6 @@ begin
           and s.started_at >= window_start and s.started_at <= window_end
           -- (Put so that it does not choose partitions anew for every visitor.)
           and s.started_at - interval '30 minutes' <= k.last_at and s.last_activity >= k.first_at - interval '30 minutes'
-        order by s.session_id
         offset 0
     ) s;
     insert into pg_temp.event_neighbours
@@ -108,10 +106,9 @@ begin
         select s.started_at, s.last_activity, s.events, s.page_views
         from public.visitor_sessions s
         where s.organization_id = k.organization_id and s.visitor_id = k.visitor_id and s.is_own
-          and s.session_id between k.own_id and k.own_id
+          and s.session_id = k.own_id
           -- It may begin long after the event that comes late.
           and s.started_at >= window_start
-        order by s.session_id
         offset 0
     ) s;
     select exists (select from pg_temp.event_visitors v where v.first_seen_at < window_start) into wide;
@@ -121,7 +118,7 @@ begin
 end $$;
 
 create or replace function private.find_old_session_neighbours(window_start timestamptz) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set enable_sort = off set jit = off
+language plpgsql set search_path = '' set timezone = 'UTC' set enable_seqscan = off set jit = off
 set plan_cache_mode = force_generic_plan as $$
 begin
     insert into pg_temp.event_neighbours
@@ -140,7 +137,6 @@ begin
           and case when k.own_id = '' then not s.is_own and s.started_at < window_start
                         and s.last_activity >= k.first_at - interval '30 minutes'
                    else s.is_own and s.session_id = k.own_id end
-        order by s.session_id
         offset 0
     ) s
     where not exists (

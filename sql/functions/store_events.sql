@@ -110,7 +110,7 @@ begin
     -- Ids whose events belong to another visitor now.
     create temp table event_moves (
         organization_id uuid, sent_id text, old_visitor_id text, visitor_id text, was_known boolean) on commit delete rows;
-    -- The visitors behind the ids that were sent, numbered, with what is stored of them.
+    -- The visitors behind the ids that were sent (null: of sessions broken up), numbered, with what is stored of them.
     create temp table event_visitors (
         organization_id uuid, sent_id text, visitor_id text, visitor_no bigint, is_known boolean, first_seen_at timestamptz,
         signed_up_at timestamptz, user_id text, email_hash bytea) on commit delete rows;

@@ -279,30 +279,3 @@ language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $
     ) k
     group by k.organization_id, k.bucket
 $$;
-
--- Visitors' days of the events of these hours. Returns the days that were new to somebody.
-create or replace function private.write_visitor_days(organization_ids uuid[], from_time timestamptz, to_time timestamptz)
-returns table (organization_id uuid, date date)
-language plpgsql set search_path = '' set timezone = 'UTC' set plan_cache_mode = force_custom_plan set jit = off as $$
-#variable_conflict use_column
-begin
-    return query
-    with seen as (
-        select distinct e.organization_id, (e."timestamp" at time zone g.time_zone)::date as date, e.visitor_id
-        from public.event_tracking e
-        join public.organizations g on g.id = e.organization_id
-        where e.organization_id = any (organization_ids) and e."timestamp" >= from_time and e."timestamp" < to_time + interval '1 hour'
-    ), stored as (
-        insert into public.visitor_days as d (organization_id, date, visitor_id)
-        select s.organization_id, s.date, s.visitor_id
-        from seen s
-        where not exists (
-            select from public.visitor_days d
-            where d.organization_id = s.organization_id and d.date = s.date and d.visitor_id = s.visitor_id
-              and d.date >= (from_time - interval '13 hours')::date and d.date <= (to_time + interval '15 hours')::date)
-        order by 1, 2, 3
-        on conflict do nothing
-        returning d.organization_id, d.date
-    )
-    select distinct s.organization_id, s.date from stored s;
-end $$;

@@ -1,12 +1,9 @@
 -- Who is behind an id. A message that names an anonymous id and a user, or an alias (the id given up, and the user), links
 -- them; the earliest link of an id holds (time, then user id), so the order of arrival does not matter.
--- (Lookups by the primary key are put as a range of one value, in its order: as an equation they are answered, while no
--- statistics tell otherwise, from another index that begins with the organisation, and read all of its rows each time.)
 
 -- Links of the batch that change what is known, into pg_temp.event_links. Returns how many.
 create or replace function private.find_event_links() returns bigint
-language plpgsql set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
-set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     found_links bigint;
 begin
@@ -23,8 +20,7 @@ begin
     ) l
     left join lateral (
         select i.identified_at, i.user_id from public.event_identities i
-        where i.organization_id = l.organization_id and i.known_as between l.known_as and l.known_as
-        order by i.known_as
+        where i.organization_id = l.organization_id and i.known_as = l.known_as
         offset 0
     ) i on true
     where i.user_id is null or (l.identified_at, l.user_id collate "C") < (i.identified_at, i.user_id collate "C");
@@ -35,22 +31,20 @@ end $$;
 -- The visitor behind an id: links are followed (an anonymous id to its user, a user id given up to the next), 64 at most.
 -- In a circle of links the latest one is not followed, so that all of its ids are one visitor.
 create or replace function private.visitor_of(organization_id uuid, sent_id text) returns text
-language plpgsql stable set search_path = '' set enable_seqscan = off set enable_sort = off set enable_hashjoin = off
-set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql stable set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan as $$
 begin
     return (
         with recursive path as (
-            (select 1 as step, i.known_as, i.user_id, i.identified_at
-             from public.event_identities i
-             where i.organization_id = visitor_of.organization_id and i.known_as between sent_id and sent_id
-             order by i.known_as)
+            select 1 as step, i.known_as, i.user_id, i.identified_at
+            from public.event_identities i
+            where i.organization_id = visitor_of.organization_id and i.known_as = sent_id
             union all
             select p.step + 1, i.known_as, i.user_id, i.identified_at
             from path p
             cross join lateral (
                 select i.known_as, i.user_id, i.identified_at from public.event_identities i
-                where i.organization_id = visitor_of.organization_id and i.known_as between p.user_id and p.user_id
-                order by i.known_as
+                where i.organization_id = visitor_of.organization_id and i.known_as = p.user_id
                 offset 0
             ) i
             where p.step < 64
@@ -64,8 +58,7 @@ end $$;
 
 -- The visitors behind the ids of the batch, and what is stored of them, into pg_temp.event_visitors.
 create or replace function private.find_event_visitors() returns void
-language plpgsql set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
-set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     insert into pg_temp.event_visitors
         (organization_id, sent_id, visitor_id, visitor_no, is_known, first_seen_at, signed_up_at, user_id, email_hash)
@@ -75,29 +68,24 @@ begin
         select r.organization_id, r.sent_id, i.user_id is not null as is_known,
                case when i.user_id is null then r.sent_id when j.user_id is null then i.user_id
                     else private.visitor_of(r.organization_id, r.sent_id) end as visitor_id
-        from (
-            select distinct s.organization_id, coalesce(s.user_id, s.anonymous_id) as sent_id from pg_temp.staged_events s
-            union
-            select p.organization_id, p.visitor_id from pg_temp.event_points p
-        ) r
+        from (select distinct s.organization_id, coalesce(s.user_id, s.anonymous_id) as sent_id from pg_temp.staged_events s) r
         left join lateral (
             select i.user_id from public.event_identities i
-            where i.organization_id = r.organization_id and i.known_as between r.sent_id and r.sent_id
-            order by i.known_as
+            where i.organization_id = r.organization_id and i.known_as = r.sent_id
             offset 0
         ) i on true
         left join lateral (
             select j.user_id from public.event_identities j
-            where i.user_id is not null and j.organization_id = r.organization_id
-              and j.known_as between i.user_id and i.user_id
-            order by j.known_as
+            where i.user_id is not null and j.organization_id = r.organization_id and j.known_as = i.user_id
             offset 0
         ) j on true
+        union all
+        -- Visitors of sessions that were broken up: these are found already.
+        select distinct p.organization_id, null, false, p.visitor_id from pg_temp.event_points p
     ) v
     left join lateral (
         select o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash from public.visitors o
-        where o.organization_id = v.organization_id and o.visitor_id between v.visitor_id and v.visitor_id
-        order by o.visitor_id
+        where o.organization_id = v.organization_id and o.visitor_id = v.visitor_id
         offset 0
     ) o on true;
 end $$;

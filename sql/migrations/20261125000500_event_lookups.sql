@@ -15,6 +15,8 @@ drop index public.event_identities_user_idx;
 create index event_identities_user_idx on public.event_identities (user_id, organization_id);
 drop index public.visitors_first_seen_idx;
 create index visitors_first_seen_idx on public.visitors (first_seen_at, organization_id);
+drop index public.visitor_sessions_started_idx;
+create index visitor_sessions_started_idx on public.visitor_sessions using brin (started_at);
 
 -- When each of these was said, so that an event that comes late is put where it belongs; as columns, since they are compared with
 -- every event.
