@@ -73,13 +73,14 @@ def batches(count: int, size: int, seed: int, first_visitor: int = 0) -> list[by
     """So many bodies of /v1/batch, of so many messages each, of one client.
 
     At any time 40 visitors are about; each stays for some 9 events, as in a real shop, and is followed by a new one. Times are
-    those of the last seconds before sentAt, in order: the clock's correction makes them the seconds before the receipt.
+    in order, those of the last tenth of a second before sentAt, which is about what passes between two batches of a client under
+    load: the clock's correction makes them the moment before the receipt.
     """
     rng = random.Random(seed)
     now = datetime.now(UTC)
     bodies = []
     for number in range(count):
-        times = sorted(now - timedelta(seconds=rng.uniform(0, 5)) for _ in range(size))
+        times = sorted(now - timedelta(seconds=rng.uniform(0, 0.1)) for _ in range(size))
         messages = [
             message(rng, first_visitor + (number * size + place) // _EVENTS_OF_A_VISIT + rng.randrange(_VISITORS_ABOUT), at)
             for place, at in enumerate(times)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.event_load HOST PORT KEY... --size 50 --seconds 8 [--clients 50] [--rate EVENTS_PER_SECOND] [--path /v1/batch]
 
-Every client has visitors of its own, and sends what they did in the seconds before. Without ``--rate`` each sends as soon as it is
+Every client has visitors of its own, and sends what they did in the moment before. Without ``--rate`` each sends as soon as it is
 answered; with it, at its share of the rate, and the time of an answer counts from the moment when the request was due. What it saw,
 as JSON. (Message ids are made new in place, within the bytes of a body, so that every message is new.)
 """

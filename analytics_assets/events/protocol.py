@@ -23,6 +23,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -250,19 +251,32 @@ class _Reader:
         if not isinstance(user_agent, str) or not user_agent:
             user_agent = sender.user_agent if sender.is_visitor else None
         ip = context.get("ip")
-        address = read_address(ip[:64]) if isinstance(ip, str) else None
+        place = _spoken_for(sender.rules, user_agent and user_agent[:1000], ip[:64] if isinstance(ip, str) else None)
+        if "location" in context or "os" in context or sender.is_visitor:
+            return self._refined(place, context, isinstance(ip, str) and read_address(ip[:64]) is not None)
+        return place
+
+    def _refined(self, place: Place, context: dict[str, Any], names_address: bool) -> Place:
+        """With what the context says of the place, and the connection of a visitor who says nothing of an address."""
+        sender = self._sender
         location = object_of(context.get("location"))
         country, city = country_code(location.get("country")), short(location.get("city"), 100)
-        if address is None and sender.is_visitor:
-            address, country, city = sender.address, country or sender.country, city or sender.city
-        agent = describe(user_agent) if user_agent else UNKNOWN
-        os = agent.os or short(object_of(context.get("os")).get("name"), 50)
-        return Place(
-            user_agent and user_agent[:1000], sender.rules.kept(address), country, city, agent.device_type, agent.browser, os
-        )
+        address = place.ip_address
+        if sender.is_visitor and not names_address:
+            address, country, city = sender.rules.kept(sender.address), country or sender.country, city or sender.city
+        os = place.os or short(object_of(context.get("os")).get("name"), 50)
+        return place._replace(ip_address=address, country=country, city=city, os=os)
 
     def _address(self, value: Any) -> str | None:
         return hide_emails(self._sender.organization, value) if isinstance(value, str) and value else None
 
     def _label(self, value: Any) -> str | None:
         return short(self._address(value), 100)
+
+
+@lru_cache(maxsize=20_000)
+def _spoken_for(rules: AddressRules, user_agent: str | None, ip: str | None) -> Place:
+    """The place of whom a client names by user agent and address."""
+    agent = describe(user_agent) if user_agent else UNKNOWN
+    address = rules.kept(read_address(ip)) if ip else None
+    return Place(user_agent, address, None, None, agent.device_type, agent.browser, agent.os)

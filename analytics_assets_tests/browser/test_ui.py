@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -204,6 +205,14 @@ def hour_run(browser: BrowserContext, exceptions: list[str]) -> str:
 
 
 # First, since the daemon works on it while the other tests go on.
+def test_the_collector_runs_beside(server: Server) -> None:
+    """`analytics ui` names its address, and there it takes events."""
+    found = re.search(r"Collector of tracked events: (http://\S+)", server.ui.output())
+    assert found is not None, server.ui.output()
+    with urllib.request.urlopen(f"{found[1]}/health", timeout=10) as response:
+        assert response.read() == b'{"status":"ok"}'
+
+
 def test_a_month_is_offered_as_one_run_an_asset(month: Month) -> None:
     assert month.preview.count("Backfills all partitions in a single run") == len(COMPUTED)
 

@@ -1,12 +1,9 @@
 -- Who is behind an id. A message that names an anonymous id and a user, or an alias (the id given up, and the user), links
 -- them; the earliest link of an id holds (time, then user id), so the order of arrival does not matter.
--- (Lookups by the primary key are put as a range of one value, in its order: as an equation they are answered, while no
--- statistics tell otherwise, from another index that begins with the organisation, and read all of its rows each time.)
 
 -- Links of the batch that change what is known, into pg_temp.event_links. Returns how many.
 create or replace function private.find_event_links() returns bigint
-language plpgsql set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
-set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     found_links bigint;
 begin
@@ -23,8 +20,7 @@ begin
     ) l
     left join lateral (
         select i.identified_at, i.user_id from public.event_identities i
-        where i.organization_id = l.organization_id and i.known_as between l.known_as and l.known_as
-        order by i.known_as
+        where i.organization_id = l.organization_id and i.known_as = l.known_as
         offset 0
     ) i on true
     where i.user_id is null or (l.identified_at, l.user_id collate "C") < (i.identified_at, i.user_id collate "C");
@@ -62,8 +58,7 @@ end $$;
 
 -- The visitors behind the ids of the batch, and what is stored of them, into pg_temp.event_visitors.
 create or replace function private.find_event_visitors() returns void
-language plpgsql set search_path = '' set enable_seqscan = off set enable_sort = off set jit = off
-set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     insert into pg_temp.event_visitors
         (organization_id, sent_id, visitor_id, visitor_no, is_known, first_seen_at, signed_up_at, user_id, email_hash)
@@ -76,15 +71,12 @@ begin
         from (select distinct s.organization_id, coalesce(s.user_id, s.anonymous_id) as sent_id from pg_temp.staged_events s) r
         left join lateral (
             select i.user_id from public.event_identities i
-            where i.organization_id = r.organization_id and i.known_as between r.sent_id and r.sent_id
-            order by i.known_as
+            where i.organization_id = r.organization_id and i.known_as = r.sent_id
             offset 0
         ) i on true
         left join lateral (
             select j.user_id from public.event_identities j
-            where i.user_id is not null and j.organization_id = r.organization_id
-              and j.known_as between i.user_id and i.user_id
-            order by j.known_as
+            where i.user_id is not null and j.organization_id = r.organization_id and j.known_as = i.user_id
             offset 0
         ) j on true
         union all
@@ -93,8 +85,7 @@ begin
     ) v
     left join lateral (
         select o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash from public.visitors o
-        where o.organization_id = v.organization_id and o.visitor_id between v.visitor_id and v.visitor_id
-        order by o.visitor_id
+        where o.organization_id = v.organization_id and o.visitor_id = v.visitor_id
         offset 0
     ) o on true;
 end $$;
