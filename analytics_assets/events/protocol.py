@@ -41,6 +41,8 @@ _COLUMNS = frozenset(
 )
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
+# Batches older than that are history; clocks that say an earlier year than any client was made in are wrong.
+_KEPT, _LOST = timedelta(days=30), datetime(2010, 1, 1, tzinfo=UTC)
 
 
 class BadRequest(ValueError):
@@ -143,6 +145,16 @@ def content_of(event: Any) -> bytes:
         raise BadRequest("the body is nested too deeply") from None
 
 
+def is_by_a_clock(sent_at: datetime, received_at: datetime) -> bool:
+    """Whether sentAt is the client's clock at the moment of sending, however wrong: then it tells by how much.
+
+    A batch of more than 30 days ago is one that was kept and is sent now, and its times are what they say: corrected, a year of
+    history moved into today, and each batch by another step. A clock of before 2010 has lost its time, and one of the future
+    cannot be a memory.
+    """
+    return sent_at > received_at - _KEPT or sent_at < _LOST
+
+
 class _Reader:
     def __init__(self, sender: Sender, sent_at: datetime | None, is_suspect: bool, may_be_large: bool) -> None:
         self._sender = sender
@@ -211,7 +223,7 @@ class _Reader:
         try:
             if not sender.is_history:
                 sent_at = instant(event.get("sentAt")) or self._sent_at
-                if sent_at is not None:
+                if sent_at is not None and is_by_a_clock(sent_at, sender.received_at):
                     at = sender.received_at - (sent_at - at)
             late = at - sender.received_at
         except OverflowError:

@@ -119,6 +119,11 @@ def test_rows(event: dict[str, Any], expected: dict[str, Any]) -> None:
         ({"timestamp": None}, None, NOW),
         # A clock that stands in 1970 is wrong by as much.
         ({"timestamp": "1970-01-01T00:00:10Z"}, "1970-01-01T00:00:40Z", NOW - timedelta(seconds=30)),
+        # So is one of 2100, and one that is four weeks behind.
+        ({"timestamp": "2100-01-01T00:00:10Z"}, "2100-01-01T00:00:40Z", NOW - timedelta(seconds=30)),
+        ({"timestamp": "2026-10-28T11:59:30Z"}, "2026-10-28T12:00:00Z", NOW - timedelta(seconds=30)),
+        # A batch that was sent long ago, and is sent again, is history.
+        ({"timestamp": "2024-01-04T11:45:38Z"}, "2024-01-16T08:54:42Z", datetime(2024, 1, 4, 11, 45, 38, tzinfo=UTC)),
     ],
 )  # fmt: skip
 def test_times(event: dict[str, Any], sent_at: str | None, expected: datetime) -> None:
@@ -127,11 +132,10 @@ def test_times(event: dict[str, Any], sent_at: str | None, expected: datetime) -
 
 
 def test_history_counts_as_it_was() -> None:
-    """An import is not corrected."""
+    """An import is not corrected, however new it is."""
     history = replace(SENDER, is_history=True)
-    assert row({"timestamp": "2024-01-04T11:45:38.000Z"}, history, sentAt="2024-01-16T08:54:42.000Z").timestamp == datetime(
-        2024, 1, 4, 11, 45, 38, tzinfo=UTC
-    )
+    at = "2026-11-24T11:45:38.000Z"
+    assert row({"timestamp": at}, history, sentAt="2026-11-25T08:54:42.000Z").timestamp == datetime.fromisoformat(at)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def send(base: str, key: str, bodies: Sequence[bytes]) -> None:
     """All of them, eight at once; each is answered with 200."""
     with httpx.Client(timeout=60) as client, ThreadPoolExecutor(8) as clients:
         caller = Caller(base, key, client)
-        answers = list(clients.map(lambda body: caller.post("/v1/import", content=body).text, bodies))
+        answers = list(clients.map(lambda body: caller.post("/v1/batch", content=body).text, bodies))
     assert set(answers) == {'{"success":true}'}, set(answers)
 
 
