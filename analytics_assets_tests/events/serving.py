@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,12 @@ class CollectorProcess:
     def workers(self) -> list[psutil.Process]:
         """The processes that do the work."""
         assert self._process is not None
-        return [one for one in psutil.Process(self._process.pid).children() if "worker" in " ".join(one.cmdline())]
+        found = []
+        for one in psutil.Process(self._process.pid).children():
+            # One that was killed is a child still, until its parent has looked.
+            with suppress(psutil.NoSuchProcess):
+                found += [one] if "worker" in " ".join(one.cmdline()) else []
+        return found
 
     def kill_worker(self) -> None:
         """SIGKILL to one worker."""

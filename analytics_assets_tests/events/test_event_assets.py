@@ -95,7 +95,7 @@ def test_a_late_event_is_computed_by_the_sensors_run(connection: Connection, ins
     assert execute(instance, request).success
     assert hourly(connection, "acme", "events") == {AT: 10}
     (request,) = sensed(instance)
-    assert [key.to_user_string() for key in request.asset_selection or []] == ["daily_aggregates"]
+    assert [key.to_user_string() for key in request.asset_selection or []] == ["daily_aggregates", "cohort_analysis"]
     assert execute(instance, request).success
     assert daily(connection, "acme", "users_active") == {DAY.date(): 2}
 
@@ -141,8 +141,9 @@ def test_a_backfill_takes_events_where_there_are_any(connection: Connection) -> 
     acme = add_organization(connection, "acme")
     add_organization(connection, "bolt")
     store(connection, [Message("1", AT, acme, user="u")])
-    assert assets_of([get(connection, "acme")]) == ["orders", "event_tracking", "hourly_aggregates", "daily_aggregates"]
-    assert assets_of([get(connection, "bolt")]) == ["orders", "hourly_aggregates", "daily_aggregates"]
+    days = ["daily_aggregates", "cohort_analysis"]
+    assert assets_of([get(connection, "acme")]) == ["orders", "event_tracking", "hourly_aggregates", *days]
+    assert assets_of([get(connection, "bolt")]) == ["orders", "hourly_aggregates", *days]
 
 
 def test_live_sessions_are_closed_by_their_job(connection: Connection, instance: dg.DagsterInstance) -> None:
