@@ -50,6 +50,7 @@ begin
            f.window_seconds * interval '1 second' as longest, g.time_zone, private.steps_overlap(f.steps) as shares_events,
            -- (Where clocks go back at midnight a day begins an hour before the instant that its first hour names.)
            d.scan_from - interval '3 hours' as scan_from,
+           d.scan_to + interval '3 hours' as entries_to,
            d.scan_to + interval '3 hours' + f.window_seconds * interval '1 second' as scan_to
     from public.funnels f
     join public.organizations g on g.id = f.organization_id
@@ -59,11 +60,12 @@ begin
     ) d on d.organization_id = f.organization_id
     where f.is_active;
 
+    perform private.find_funnel_runs();
     create temp table new_funnel_rows on commit drop as
     select f.organization_id, f.funnel_name, c.date, c.step, left(f.steps -> (c.step - 1) ->> 'name', 100) as step_name,
            c.visitors, coalesce(lead(c.visitors) over (partition by c.funnel_no, c.date order by c.step), c.visitors) as conversions,
            f.version, d.day_end + f.longest <= now() as is_final
-    from private.count_funnel_runs() c
+    from pg_temp.funnel_runs c
     join pg_temp.due_funnels f using (funnel_no)
     join pg_temp.funnel_days d on d.organization_id = f.organization_id and d.date = c.date;
 
