@@ -1,6 +1,7 @@
 -- How far the runs of pg_temp.due_funnels went that were entered on the dates of pg_temp.funnel_days.
 --
--- Fills pg_temp.funnel_runs. Grain: funnel x date with an entry x step; visitors: runs that reached the step.
+-- Fills pg_temp.new_funnel_rows, which is what funnel_analysis should hold. Grain: funnel x date with an entry x step;
+-- visitors: runs that reached the step; conversions: those that went on to the next.
 --
 -- Walkers start at the entries and go, turn by turn, to the first event of their next step: the earliest is never worse than
 -- a later one. Of several that an actor entered on one date and that stand at the same place, the last entry has most of its
@@ -13,7 +14,7 @@ declare
     this_turn integer := 0;
 begin
     perform private.find_funnel_moves();
-    drop table if exists pg_temp.funnel_runs, pg_temp.funnel_walkers;
+    drop table if exists pg_temp.new_funnel_rows, pg_temp.funnel_walkers;
     create temp table funnel_walkers (
         actor bigint, at timestamptz, entry timestamptz, funnel_no integer, day timestamptz, step integer, turn integer) on commit drop;
 
@@ -29,11 +30,13 @@ begin
                 from pg_temp.funnel_walkers w
                 where this_turn > 0 and w.turn = this_turn
                 union all
-                -- The entries, of whoever comes to the second step at all.
+                -- The entries, of whoever comes to the second step after them.
                 select m.actor, m.at, m.at, m.funnel_no, m.day
                 from pg_temp.funnel_moves m
+                join (
+                    select s.actor, s.funnel_no, max(s.at) as last_at from pg_temp.funnel_moves s where s.step = 2 group by 1, 2
+                ) l on l.actor = m.actor and l.funnel_no = m.funnel_no and l.last_at >= m.at
                 where this_turn = 0 and m.step = 1
-                  and m.actor in (select s.actor from pg_temp.funnel_moves s where s.step = 2)
                 union all
                 select m.actor, m.at, null, m.funnel_no, null
                 from pg_temp.funnel_moves m
@@ -82,8 +85,12 @@ begin
         this_turn := this_turn + 1;
     end loop;
 
-    create temp table funnel_runs on commit drop as
-    with entered as (
+    create temp table new_funnel_rows on commit drop as
+    with steps as materialized (
+        select f.funnel_no, t.number::integer as step, left(t.step ->> 'name', 100) as name
+        from pg_temp.due_funnels f
+        cross join lateral jsonb_array_elements(f.steps) with ordinality as t (step, number)
+    ), entered as (
         select r.funnel_no, r.day, count(*) as runs
         from (
             select m.funnel_no, m.day, m.actor from pg_temp.funnel_moves m where m.step = 1
@@ -91,20 +98,23 @@ begin
             select m.funnel_no, m.day, m.actor from pg_temp.funnel_leads m where m.step = 1
         ) r
         group by 1, 2
-    ), gone_on as (
-        select r.funnel_no, r.day, r.step, count(*) as runs
+    ), reached as materialized (
+        select r.funnel_no, r.day, s.step, count(*) as runs
         from (
             select w.funnel_no, w.day, w.actor, max(w.step) as step
             from pg_temp.funnel_walkers w where w.step > 1 group by 1, 2, 3
         ) r
+        cross join lateral generate_series(2, r.step) as s (step)
         group by 1, 2, 3
     )
-    select e.funnel_no, d.date, s.step,
-           case when s.step = 1 then e.runs
-                else coalesce(sum(g.runs) over (partition by e.funnel_no, e.day order by s.step desc), 0)::bigint end as visitors
+    select f.organization_id, f.funnel_name, d.date, s.step, s.name as step_name, v.visitors,
+           case when s.step = f.last_step then v.visitors else coalesce(n.runs, 0) end as conversions,
+           f.version, d.day_end + f.longest <= now() as is_final
     from entered e
     join pg_temp.due_funnels f on f.funnel_no = e.funnel_no
     join pg_temp.funnel_days d on d.organization_id = f.organization_id and d.bucket = e.day and d.is_kept
-    cross join lateral generate_series(1, f.last_step) as s (step)
-    left join gone_on g on g.funnel_no = e.funnel_no and g.day = e.day and g.step = s.step;
+    join steps s on s.funnel_no = e.funnel_no
+    left join reached g on g.funnel_no = e.funnel_no and g.day = e.day and g.step = s.step
+    left join reached n on n.funnel_no = e.funnel_no and n.day = e.day and n.step = s.step + 1
+    cross join lateral (select case when s.step = 1 then e.runs else coalesce(g.runs, 0) end as visitors) v;
 end $$;
