@@ -14,9 +14,13 @@ declare
     this_turn integer := 0;
 begin
     perform private.find_funnel_moves();
-    drop table if exists pg_temp.new_funnel_rows, pg_temp.funnel_walkers;
+    drop table if exists pg_temp.new_funnel_rows, pg_temp.funnel_walkers, pg_temp.funnel_followers;
     create temp table funnel_walkers (
         actor bigint, at timestamptz, entry timestamptz, funnel_no integer, day timestamptz, step integer, turn integer) on commit drop;
+
+    -- Few of the moves lead beyond the first step, and every turn looks at those.
+    create temp table funnel_followers on commit drop as
+    select m.actor, m.at, m.funnel_no, m.step from pg_temp.funnel_moves m where m.step > 1;
 
     -- Every event is of one step at most: after the turn all walkers stand at the same step.
     loop
@@ -34,12 +38,12 @@ begin
                 select m.actor, m.at, m.at, m.funnel_no, m.day
                 from pg_temp.funnel_moves m
                 join (
-                    select s.actor, s.funnel_no, max(s.at) as last_at from pg_temp.funnel_moves s where s.step = 2 group by 1, 2
+                    select s.actor, s.funnel_no, max(s.at) as last_at from pg_temp.funnel_followers s where s.step = 2 group by 1, 2
                 ) l on l.actor = m.actor and l.funnel_no = m.funnel_no and l.last_at >= m.at
                 where this_turn = 0 and m.step = 1
                 union all
                 select m.actor, m.at, null, m.funnel_no, null
-                from pg_temp.funnel_moves m
+                from pg_temp.funnel_followers m
                 where m.step = this_turn + 2
             ) u
         ) n
