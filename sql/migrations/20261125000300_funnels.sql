@@ -15,5 +15,6 @@ comment on column private.partition_steps.dropped_to is
 
 create type private.funnel_step as (
     funnel_no integer, step integer, organization_id uuid, event text, event_type text, page text, properties jsonb,
-    scan_from timestamptz, scan_to timestamptz, time_zone text, by_user boolean, shares_events boolean);
-comment on type private.funnel_step is 'A step of a funnel that is being counted, with what is asked of its events; page: a LIKE pattern.';
+    scan_from timestamptz, scan_to timestamptz, ahead interval, by_user boolean, shares_events boolean);
+comment on type private.funnel_step is 'A step of a funnel that is being counted, with what is asked of its events; page: a LIKE pattern; '
+    'ahead: of the first step, by how much local time is ahead of UTC from scan_from to scan_to.';
