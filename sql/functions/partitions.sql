@@ -35,7 +35,12 @@ begin
     loop
         child := private.partition_name(parent_table, cut.step, period_start);
         perform pg_advisory_xact_lock(hashtext('analytics.partitions'), hashtext(parent_table));
-        continue when private.partition_exists(child);
+        if private.partition_exists(child) then
+            -- Made by another transaction while this one waited: what this one knows of the parent is renewed only by a lock
+            -- that it does not hold yet. Without it the next insert found no partition for its row.
+            execute format('lock table partitions.%I in access share mode', child);
+            continue;
+        end if;
         perform private.make_partition_table(parent_table, child, cut.fill_factor);
         perform private.attach_partition(parent_table, child, cut.step, period_start);
         made := made + 1;
