@@ -1,8 +1,9 @@
 """The collector of tracked events beside its two bare limits.
 
-    python -m benchmarks.collector [--organizations 10] [--clients 50] [--size 50] [--seconds 6] [--rounds 3]
+    python -m benchmarks.collector [--organizations 10] [--clients 50] [--size 100] [--seconds 6] [--rounds 3]
 
-Fifty clients post batches (of ten organisations, many visitors each) as fast as they are answered. In turns with that: the
+Fifty clients post batches (of ten organisations, many visitors each) as fast as they are answered: of 100 messages, as a server's
+library collects them (the default of segment-analytics-python). In turns with that: the
 same load on a starlette endpoint that only parses; one process that COPYs the same rows into a table of event_tracking's form,
 with its keys, from bytes that are ready, as many in a commit as the collector has; single events a request. Then 70 % of
 the rate that was reached, for the time of an answer from the moment at which its request was due. Everything, the load and PostgreSQL
@@ -262,7 +263,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.collector")
     parser.add_argument("--organizations", type=int, default=10)
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--size", type=int, default=50)
+    parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """Group commit: requests wait in a bounded queue, many share a commit, and each is answered when its own is done.
 
-While one connection commits, what arrives makes up the next batch. Organisations are divided among lanes, so that two commits
-do not wait for the turn of the same one; in a lane two connections work by turns. A request whose commit does not come in time
+While one connection commits, what arrives makes up the next batch; a second connection begins with it as soon as it fills a
+commit. One lane is enough for a processor, and more processors are used by more workers; of several lanes each has its organisations. A request whose commit does not come in time
 is given up (its client sends it again, and what may have been stored meanwhile is known by its ids).
 When the database is away nothing is lost: a batch is tried until it is stored or its last request is given up.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
@@ -19,6 +20,7 @@ import psycopg
 
 from analytics_assets.events.limits import (
     COMMIT_EVENTS,
+    LANES,
     QUEUE_BYTES,
     RETRY_AFTER,
     RETRY_AFTER_AT_ONCE,
@@ -31,6 +33,8 @@ from analytics_assets.events.writer import REFUSALS, Delivery, Writer, why
 _log = logging.getLogger("analytics.collector")
 _SWEEP_SECONDS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+#: After so long a batch under way does not keep the next one waiting.
+_GATHER_SECONDS = 0.5
 #: Connections of a lane: one copies while the other stores.
 _TURNS = 2
 _UNPARSED = 400  # bytes that a queued row takes beside its own
@@ -52,45 +56,79 @@ class _Waiting:
     size: int
     done: asyncio.Future[None]
 
+    @property
+    def events(self) -> int:
+        """Rows and rejections."""
+        return len(self.delivery.rows) + len(self.delivery.rejections)
+
 
 class _Lane:
     """What waits of its organisations."""
 
     def __init__(self) -> None:
         self._queue: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
+        self._events = 0
+        self._at_work = 0
+        self._taken_at = 0.0
+        self._changed = asyncio.Event()
 
     def put(self, waiting: _Waiting) -> None:
         """At the end."""
         self._queue.append(waiting)
-        self._arrived.set()
+        self._events += waiting.events
+        self._changed.set()
 
     def given_up(self) -> list[_Waiting]:
         """Takes out those at the front that nobody waits for any more."""
         gone = []
         while self._queue and self._queue[0].done.done():
-            gone.append(self._queue.popleft())
+            gone.append(self._pop())
         return gone
 
+    def _pop(self) -> _Waiting:
+        waiting = self._queue.popleft()
+        self._events -= waiting.events
+        return waiting
+
     async def take(self) -> list[_Waiting]:
-        """Waits for the next batch, and takes it out: as much as one commit should have, and at least one."""
-        while not self._queue:
-            self._arrived.clear()
-            await self._arrived.wait()
+        """Waits for the next batch, and takes it out: as much as one commit should have, and at least one.
+
+        While another batch is under way, what waits goes on gathering until it fills a commit: few large commits cost much less than
+        many small ones, which would wait for the organisations' turn all the same. A batch that takes long (its connection hangs)
+        does not keep the next one waiting. Say done() when it is stored.
+        """
+        while not self._queue or (pause := self._gathering()) > 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause if self._queue else None):
+                    await self._changed.wait()
+        self._taken_at = monotonic()
+        self._at_work += 1
         taken: list[_Waiting] = []
         events = 0
         while self._queue and events < COMMIT_EVENTS:
-            waiting = self._queue.popleft()
+            waiting = self._pop()
             taken.append(waiting)
             if not waiting.done.done():
-                events += len(waiting.delivery.rows) + len(waiting.delivery.rejections)
+                events += waiting.events
         return taken
+
+    def _gathering(self) -> float:
+        """For how many seconds what waits should go on doing so."""
+        if not self._at_work or self._events >= COMMIT_EVENTS:
+            return 0.0
+        return self._taken_at + _GATHER_SECONDS - monotonic()
+
+    def done(self) -> None:
+        """A batch that was taken is no longer under way."""
+        self._at_work -= 1
+        self._changed.set()
 
 
 class Intake:
     """The lanes and their writers. Made within a running event loop; start and stop it."""
 
-    def __init__(self, conninfo: str, telemetry: Telemetry, *, lanes: int = 2, queue_bytes: int = QUEUE_BYTES) -> None:
+    def __init__(self, conninfo: str, telemetry: Telemetry, *, lanes: int = LANES, queue_bytes: int = QUEUE_BYTES) -> None:
         quarantine = Quarantine()
         sources: set[UUID] = set()
         self._lanes = [_Lane() for _ in range(lanes)]
@@ -185,6 +223,7 @@ class Intake:
             try:
                 await self._store(writer, [waiting for waiting in taken if not waiting.done.done()])
             finally:
+                lane.done()
                 for waiting in taken:
                     self._close(waiting)
 

@@ -18,6 +18,8 @@ declare
     fresh bigint;
     organization_ids uuid[];
     links bigint;
+    noted_organizations uuid[];
+    noted_ids uuid[];
 begin
     select count(*), array_agg(distinct s.organization_id) into received, organization_ids from pg_temp.staged_events s;
     if received = 0 then
@@ -27,20 +29,17 @@ begin
     perform private.prepare_event_tables();
     perform private.lock_organizations('events', organization_ids);
 
-    with kept as materialized (
-        select distinct on (s.organization_id, s.id) s.organization_id, s.id, s.ctid as place
-        from pg_temp.staged_events s
-        order by s.organization_id, s.id, s."timestamp", s.received_at, s.slot
-    ), noted as (
+    with noted as (
         insert into public.event_messages as m (organization_id, id)
-        select k.organization_id, k.id from kept k
+        select s.organization_id, s.id from pg_temp.staged_events s
         on conflict do nothing
         returning m.organization_id, m.id
-    ), known as (
-        delete from pg_temp.staged_events s
-        where not exists (select from kept k join noted n using (organization_id, id) where k.place = s.ctid)
     )
-    select count(*) into fresh from noted;
+    select count(*), array_agg(n.organization_id), array_agg(n.id) into fresh, noted_organizations, noted_ids from noted n;
+    -- Nearly always all of them are new.
+    if fresh < received then
+        perform private.drop_known_events(noted_organizations, noted_ids);
+    end if;
     if fresh = 0 then
         return query select 0::bigint, received;
         return;
@@ -90,6 +89,20 @@ begin
         perform private.mark_moved_days();
     end if;
     return query select fresh, received - fresh;
+end $$;
+
+-- Of the staged rows leave those that are known, and of doubles within the batch all but the earliest. The arrays: the messages
+-- that the batch brought first.
+create or replace function private.drop_known_events(organization_ids uuid[], ids uuid[]) returns void
+language plpgsql set search_path = '' set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+    with kept as materialized (
+        select distinct on (s.organization_id, s.id) s.ctid as place
+        from pg_temp.staged_events s
+        join unnest(organization_ids, ids) n (organization_id, id) using (organization_id, id)
+        order by s.organization_id, s.id, s."timestamp", s.received_at, s.slot
+    )
+    delete from pg_temp.staged_events s where not exists (select from kept k where k.place = s.ctid);
 end $$;
 
 -- Where one batch is worked on. Once a connection, since making a table writes to the catalogue; emptied by each commit.

@@ -106,10 +106,18 @@ begin
         join public.event_identities i on i.organization_id = a.organization_id and i.user_id = a.sent_id
     )
     insert into pg_temp.event_moves (organization_id, sent_id, old_visitor_id, was_known)
-    select a.organization_id, a.sent_id, private.visitor_of(a.organization_id, a.sent_id),
-           exists (select from public.event_identities i
-                   where i.organization_id = a.organization_id and i.known_as = a.sent_id)
-    from affected a;
+    select a.organization_id, a.sent_id,
+           case when i.known_as is null then a.sent_id else private.visitor_of(a.organization_id, a.sent_id) end,
+           i.known_as is not null
+    from affected a
+    left join lateral (
+        select i.known_as from public.event_identities i
+        where i.organization_id = a.organization_id and i.known_as = a.sent_id
+        offset 0
+    ) i on true
+    -- An id that is seen for the first time, as most of them, has nothing to move.
+    where i.known_as is not null
+       or exists (select from public.visitors v where v.organization_id = a.organization_id and v.visitor_id = a.sent_id);
 
     insert into public.event_identities as i (organization_id, identified_at, known_as, user_id)
     select l.organization_id, l.identified_at, l.known_as, l.user_id
