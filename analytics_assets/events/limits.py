@@ -32,8 +32,8 @@ QUEUE_BYTES = 64 * 1024 * 1024
 WAITING_REQUESTS = 2000
 #: Events of one commit: many share one, and none waits long for it.
 COMMIT_EVENTS = 1500
-#: Lanes of a worker, each with a commit of its own at any time.
-LANES = 1
+#: Lanes of a worker, each with a commit of its own at any time: one of them goes on while another waits for its organisations.
+LANES = 2
 
 #: What a revoked key may still do, in seconds.
 KEY_SECONDS = 2.0

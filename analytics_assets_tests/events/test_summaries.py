@@ -233,6 +233,22 @@ def test_an_identity_found_later_changes_users_and_days(connection: Connection) 
     assert [tuple(row.values()) for row in days] == [(DAY.date(), "u1"), (tomorrow, "u1")]
 
 
+def test_a_user_who_loses_its_first_event_is_new_when_its_second_came(connection: Connection) -> None:
+    """An earlier identity takes u1's anonymous event away: the hour in which u1 is new moves forward, and that hour is marked."""
+    acme = add_organization(connection, "acme")
+    store(connection, [
+        Message("own", AT + timedelta(hours=1), acme, user="u1", anonymous="a1"),
+        Message("found", AT, acme, anonymous="a1"),
+    ])  # fmt: skip
+    compute(connection, [acme], AT, AT + timedelta(hours=2))
+    assert hourly(connection, "acme", "users_new") == {AT: 1}
+    store(connection, [Message("earlier", AT, acme, user="u2", anonymous="a1")])
+    stale = {at for at, (status, _) in ledger(connection, "acme", "event_tracking").items() if status == "stale"}
+    assert stale == {AT, AT + timedelta(hours=1)}
+    compute(connection, [acme], AT, AT + timedelta(hours=2))
+    assert hourly(connection, "acme", "users_new") == {AT: 1, AT + timedelta(hours=1): 1}
+
+
 @settings(
     max_examples=15,
     deadline=None,

@@ -243,18 +243,21 @@ begin
     ), merged as (
         insert into pg_temp.event_people (organization_id, visitor_id, first_seen_at, signed_up_at, email_hash)
         select g.organization_id, g.target, g.first_seen_at, g.signed_up_at, g.email_hash from gone g where g.merged
+    ), stayed as (
+        insert into public.visitors (organization_id, first_seen_at, signed_up_at, visitor_id, user_id, email_hash)
+        select g.organization_id, r.first_seen_at, r.signed_up_at, g.visitor_id, r.user_id, r.email_hash
+        from gone g
+        cross join lateral (
+            select min(e."timestamp") as first_seen_at, max(e.user_id) as user_id,
+                   min(private.signed_up_at(e.event_name, e."timestamp", (e.metadata #>> '{person,signed_up_at}')::timestamptz)) as signed_up_at,
+                   decode(min(e.metadata #>> '{person,email_hash}' collate "C"), 'hex') as email_hash
+            from public.event_tracking e
+            where not g.merged and e.organization_id = g.organization_id and e.visitor_id = g.visitor_id
+              and e."timestamp" >= g.first_seen_at
+            offset 0
+        ) r
+        where r.first_seen_at is not null
+        returning organization_id, first_seen_at
     )
-    insert into public.visitors (organization_id, first_seen_at, signed_up_at, visitor_id, user_id, email_hash)
-    select g.organization_id, r.first_seen_at, r.signed_up_at, g.visitor_id, r.user_id, r.email_hash
-    from gone g
-    cross join lateral (
-        select min(e."timestamp") as first_seen_at, max(e.user_id) as user_id,
-               min(private.signed_up_at(e.event_name, e."timestamp", (e.metadata #>> '{person,signed_up_at}')::timestamptz)) as signed_up_at,
-               decode(min(e.metadata #>> '{person,email_hash}' collate "C"), 'hex') as email_hash
-        from public.event_tracking e
-        where not g.merged and e.organization_id = g.organization_id and e.visitor_id = g.visitor_id
-          and e."timestamp" >= g.first_seen_at
-        offset 0
-    ) r
-    where r.first_seen_at is not null;
+    insert into pg_temp.event_instants (organization_id, at) select k.organization_id, k.first_seen_at from stayed k;
 end $$;
