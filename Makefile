@@ -35,7 +35,7 @@ ui: $(STAMP) ## Dagster's web interface, daemon and the collector on the same da
 	@$(BIN)/analytics ui
 
 test: $(STAMP) ## Run the tests (ARGS= goes to pytest)
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, squawk, the definitions
 	@$(BIN)/ruff check .
