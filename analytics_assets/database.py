@@ -26,9 +26,14 @@ from psycopg.rows import dict_row
 from sqlalchemy.engine import URL, make_url
 
 from analytics_assets.settings import Settings
+from analytics_assets.sql import query
 
 SUPPORTED_VERSIONS = range(15, 19)
 DAGSTER_SCHEMA = "dagster"
+#: What assets, checks, sensors and the sync of sources run as: it reads and writes all rows and owns no table.
+PIPELINE_ROLE = "analytics_pipeline"
+#: What the collector runs as: it stores events and reads nothing but which keys there are.
+COLLECTOR_ROLE = "analytics_collector"
 _APPLICATION_NAME = "analytics"
 
 # What an analytical load wants of a small server; shared memory stays modest so that it starts anywhere.
@@ -171,8 +176,12 @@ def conninfo(url: URL) -> str:
     return address + mark + query.replace("+", "%20")
 
 
-def connect(settings: Settings | None = None, *, autocommit: bool = False) -> psycopg.Connection[dict[str, Any]]:
+def connect(
+    settings: Settings | None = None, *, autocommit: bool = False, role: str | None = None
+) -> psycopg.Connection[dict[str, Any]]:
     """A connection to the analytics database; rows are dicts, instants are UTC.
+
+    role: its rights are put down to this role's, where the login of DATABASE_URL may take it on.
 
     Raises DatabaseError where the server does not answer or is of another version.
     """
@@ -193,13 +202,15 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> ps
         connection.close()
         raise DatabaseError(f"the server is PostgreSQL {major}; 15 to 18 are supported")
     connection.execute("select set_config('timezone', 'UTC', false)")
+    if role:
+        connection.execute(query("take_role"), {"role": role})
     if not autocommit:
         connection.commit()
     return connection
 
 
 async def connect_async(settings: Settings | None = None) -> psycopg.AsyncConnection[dict[str, Any]]:
-    """The same for an event loop. Raises DatabaseError."""
+    """The same for an event loop, with the pipeline's rights. Raises DatabaseError."""
     url = analytics_url(settings)
     try:
         connection: psycopg.AsyncConnection[dict[str, Any]] = await psycopg.AsyncConnection.connect(
@@ -208,17 +219,21 @@ async def connect_async(settings: Settings | None = None) -> psycopg.AsyncConnec
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise DatabaseError(f"no connection to PostgreSQL: {str(error).strip()}") from None
     await connection.execute("select set_config('timezone', 'UTC', false)")
+    await connection.execute(query("take_role"), {"role": PIPELINE_ROLE})
     await connection.commit()
     return connection
 
 
 class Database(dg.ConfigurableResource[None]):
-    """The analytics database as a Dagster resource. It connects when it is used, not when definitions load."""
+    """The analytics database as a Dagster resource, with the pipeline's rights (PIPELINE_ROLE).
+
+    It connects when it is used, not when definitions load.
+    """
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         """One transaction: committed at the end, rolled back on an error."""
-        with connect() as connection:
+        with connect(role=PIPELINE_ROLE) as connection:
             yield connection
 
     def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -201,7 +201,12 @@ def test_functions_have_a_fixed_search_path_and_are_not_for_everybody(schema: Co
         from pg_proc where pronamespace in ('public'::regnamespace, 'private'::regnamespace)""",
     )
     assert len(functions) >= 25
-    assert [row["name"] for row in functions if 'search_path=""' not in row["settings"]] == []
+    fixed = {'search_path=""', "search_path=pg_catalog, pg_temp"}
+    assert [row["name"] for row in functions if not fixed & set(row["settings"])] == []
+    # With the owner's rights: never what a temporary object of the caller could stand in for.
+    definers = column(schema, "select proconfig from pg_proc where prosecdef and pronamespace = 'private'::regnamespace")
+    assert len(definers) >= 8
+    assert [each for each in definers if "search_path=pg_catalog, pg_temp" not in each and 'search_path=""' not in each] == []
     assert [row["name"] for row in functions if row["is_open"]] == ["private.is_time_zone(text)"]
     assert (
         column(

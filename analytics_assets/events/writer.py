@@ -1,4 +1,4 @@
-"""One connection that stores deliveries: COPY, one call of private.store_events(), commit."""
+"""One connection that stores deliveries: COPY, one call of private.collect_events(), commit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from analytics_assets.database import COLLECTOR_ROLE
 from analytics_assets.events.bodies import parse
 from analytics_assets.events.protocol import Rejection, events_of, rejection
 from analytics_assets.events.quarantine import Quarantine
@@ -27,13 +28,15 @@ REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLim
 async def connect(conninfo: str) -> Connection:
     """A connection as the collector's are. Raises psycopg.Error.
 
-    A server that vanished without a word is noticed after some seconds.
+    A server that vanished without a word is noticed after some seconds. It has the collector's rights, which are to
+    store events.
     """
     connection = await psycopg.AsyncConnection.connect(
         conninfo, row_factory=dict_row, application_name="analytics collector", connect_timeout=5,
         keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=10_000,
     )  # fmt: skip
     await connection.execute("select set_config('timezone', 'UTC', false)")
+    await connection.execute(query("take_role"), {"role": COLLECTOR_ROLE})
     await connection.commit()
     return connection
 
@@ -122,7 +125,7 @@ class Writer:
                 async with cursor.copy(COPY_STATEMENT) as copy:
                     await copy.write(b"".join([HEADER, *[row for _, _, row in rows], TRAILER]))
                 # In one message: no organisation's turn is held while an answer waits for its turn in this process.
-                await cursor.execute("select stored, duplicates from private.store_events(); commit")
+                await cursor.execute("select stored, duplicates from private.collect_events(); commit")
                 counted = await cursor.fetchone()
                 if counted is not None:
                     stored, duplicates = counted["stored"], counted["duplicates"]
@@ -143,7 +146,7 @@ class Writer:
     async def _ready(self) -> Connection:
         if self._connection is None or self._connection.closed:
             connection = await connect(self._conninfo)
-            await connection.execute(query("stage_events"))
+            await connection.execute(query("open_event_stage"))
             await connection.commit()
             self._connection = connection
         return self._connection

@@ -217,7 +217,7 @@ end $$;
 -- (No hash aggregate: read along its key the day is grouped without sorting, in 60 % of the time. A few statistics at
 -- once, since before autovacuum comes with all of them a rerun would take the day for 0.5 % of its rows.)
 create or replace function private.build_hourly_day(organization_ids uuid[], day_start timestamptz) returns void
-language plpgsql set search_path = '' set timezone = 'UTC' set enable_hashagg = off set jit = off
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set enable_hashagg = off set jit = off
 set default_statistics_target = 30 as $$
 declare
     child text := private.partition_name('hourly_facts', 'day', day_start at time zone 'UTC');
@@ -255,7 +255,7 @@ begin
     -- Before the comparison, which reads the parent and cannot have it altered meanwhile; only days with rows to come.
     select array_agg(g) into missing_days
     from generate_series(date_trunc('day', from_time), to_time - interval '1 microsecond', interval '1 day') g
-    where to_regclass('partitions.' || private.partition_name('hourly_facts', 'day', g at time zone 'UTC')) is null;
+    where not private.partition_exists(private.partition_name('hourly_facts', 'day', g at time zone 'UTC'));
     if missing_days is not null then
         perform private.ensure_partitions('hourly_facts', d.day, d.day + interval '1 microsecond')
         from (

@@ -1,5 +1,6 @@
 -- The end of retention: whole partitions are dropped, never rows deleted, and never a partition that a later layer has
--- not taken in. Each function returns every partition that is past its time, and why it stays where it does.
+-- not taken in. Each function returns every partition that is past its time, and why it stays where it does. (With the owner's
+-- rights: only the owner drops a partition, and reads one by its own name.)
 
 create or replace function private.drop_partition(child text) returns void
 language plpgsql set search_path = '' set lock_timeout = '5s' as $$
@@ -16,7 +17,7 @@ end $$;
 
 create or replace function public.cleanup_old_hourly_aggregates(keep_from timestamptz)
 returns table (partition text, dropped boolean, reason text)
-language plpgsql set search_path = '' set timezone = 'UTC' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
     part record;
     open_days bigint;
@@ -65,7 +66,7 @@ end $$;
 
 create or replace function public.cleanup_old_daily_aggregates(keep_from date)
 returns table (partition text, dropped boolean, reason text)
-language plpgsql set search_path = '' set timezone = 'UTC' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
     part record;
 begin
@@ -89,7 +90,7 @@ end $$;
 
 create or replace function public.cleanup_old_raw_data_backup(keep_from timestamptz)
 returns table (partition text, dropped boolean, reason text)
-language plpgsql set search_path = '' set timezone = 'UTC' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
     part record;
     open_pages bigint;

@@ -4,7 +4,7 @@
 -- time, and why it stays where it does.
 create or replace function public.cleanup_events(keep_from timestamptz)
 returns table (partition text, dropped boolean, reason text)
-language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off as $$
 declare
     part record;
     days_from timestamptz := least(keep_from, now() - interval '1150 days');
@@ -79,7 +79,7 @@ end $$;
 -- goes when no session in it was active in the last 24 hours. Waits for nobody: a session that is just being written is left
 -- for the next time, and so is a partition while the table is busy.
 create or replace function private.close_live_sessions() returns table (closed bigint, dropped bigint)
-language plpgsql set search_path = '' set timezone = 'UTC' set lock_timeout = '2s' set jit = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' set lock_timeout = '2s' set jit = off as $$
 declare
     part record;
     in_use boolean;

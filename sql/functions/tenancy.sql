@@ -1,0 +1,52 @@
+-- Who may see and change which organisation's rows. Policies call these once a statement: (select private.org_ids()) is
+-- an init plan, whose value becomes a condition of the index.
+
+-- The organisations of the user of this request. (With the owner's rights: nobody needs to read the members themselves, and a
+-- policy on organization_members that asked itself would never end.)
+create or replace function private.org_ids() returns setof uuid
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select m.organization_id from public.organization_members m where m.user_id = (select auth.uid())
+$$;
+
+-- Those in which the user has one of these roles.
+create or replace function private.org_ids_as(roles text[]) returns setof uuid
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select m.organization_id from public.organization_members m
+    where m.user_id = (select auth.uid()) and m.role::text = any (roles)
+$$;
+
+-- Who acknowledged an alert, and when, is said by the database, whatever the statement says.
+create or replace function private.note_acknowledgement() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    new.acknowledged_by := case when new.is_acknowledged then auth.uid() end;
+    new.acknowledged_at := case when new.is_acknowledged then now() end;
+    new.updated_at := now();
+    return new;
+end $$;
+
+create or replace trigger note_acknowledgement before update of is_acknowledged on public.performance_alerts
+    for each row when (new.is_acknowledged <> old.is_acknowledged) execute function private.note_acknowledgement();
+
+create or replace function private.note_update() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    new.updated_at := now();
+    return new;
+end $$;
+
+create or replace trigger note_update before update of is_read on public.ai_insights
+    for each row when (new.is_read <> old.is_read) execute function private.note_update();
+
+-- A funnel of a tenant that is put on hold, or taken up again: its days are computed anew, as `analytics funnels` does it.
+-- (With the owner's rights: the ledger is not the tenant's to write. The policies of funnels have decided before.)
+create or replace function private.note_funnel_switch() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform private.mark_funnel_history(new.organization_id);
+    return null;
+end $$;
+
+create or replace trigger note_funnel_switch after update of is_active on public.funnels
+    for each row when (new.is_active <> old.is_active and pg_trigger_depth() = 0 and current_user = 'authenticated')
+    execute function private.note_funnel_switch();

@@ -1,0 +1,1 @@
+select private.open_event_stage()
