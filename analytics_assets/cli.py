@@ -7,7 +7,19 @@ import psycopg
 import typer
 from rich.markup import escape
 
-from analytics_assets.commands import collector, data, demo, funnels, live, organizations, run, sandbox, sources, sync
+from analytics_assets.commands import (
+    collector,
+    data,
+    demo,
+    funnels,
+    live,
+    organization_life,
+    organizations,
+    run,
+    sandbox,
+    sources,
+    sync,
+)
 from analytics_assets.commands.console import err
 from analytics_assets.database import DatabaseError
 from analytics_assets.instance import InstanceError
@@ -21,6 +33,7 @@ app = typer.Typer(
     help="Multi-tenant analytics: raw vendor data to trusted hourly and daily aggregates in PostgreSQL.",
 )
 app.command("migrate")(run.migrate_command)
+organizations.app.command("delete")(organization_life.delete_command)
 app.add_typer(organizations.app, name="organizations")
 app.command("import")(data.import_command)
 app.add_typer(data.quarantine_app, name="quarantine")
