@@ -13,6 +13,7 @@ from analytics_assets.commands import (
     demo,
     funnels,
     live,
+    members,
     organization_life,
     organizations,
     run,
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command("migrate")(run.migrate_command)
 organizations.app.command("delete")(organization_life.delete_command)
+organizations.app.add_typer(members.app, name="members")
 app.add_typer(organizations.app, name="organizations")
 app.command("import")(data.import_command)
 app.add_typer(data.quarantine_app, name="quarantine")
