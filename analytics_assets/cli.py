@@ -35,6 +35,8 @@ app = typer.Typer(
 )
 app.command("migrate")(run.migrate_command)
 organizations.app.command("delete")(organization_life.delete_command)
+organizations.app.command("export")(organization_life.export_command)
+organizations.app.command("import")(organization_life.import_command)
 organizations.app.add_typer(members.app, name="members")
 app.add_typer(organizations.app, name="organizations")
 app.command("import")(data.import_command)
