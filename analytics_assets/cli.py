@@ -7,7 +7,20 @@ import psycopg
 import typer
 from rich.markup import escape
 
-from analytics_assets.commands import collector, data, demo, funnels, live, organizations, run, sandbox, sources, sync
+from analytics_assets.commands import (
+    collector,
+    data,
+    demo,
+    funnels,
+    live,
+    members,
+    organization_life,
+    organizations,
+    run,
+    sandbox,
+    sources,
+    sync,
+)
 from analytics_assets.commands.console import err
 from analytics_assets.database import DatabaseError
 from analytics_assets.instance import InstanceError
@@ -21,6 +34,10 @@ app = typer.Typer(
     help="Multi-tenant analytics: raw vendor data to trusted hourly and daily aggregates in PostgreSQL.",
 )
 app.command("migrate")(run.migrate_command)
+organizations.app.command("delete")(organization_life.delete_command)
+organizations.app.command("export")(organization_life.export_command)
+organizations.app.command("import")(organization_life.import_command)
+organizations.app.add_typer(members.app, name="members")
 app.add_typer(organizations.app, name="organizations")
 app.command("import")(data.import_command)
 app.add_typer(data.quarantine_app, name="quarantine")

@@ -1,0 +1,1 @@
+select private.close_organization(%(organization_id)s)

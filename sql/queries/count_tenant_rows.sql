@@ -1,0 +1,1 @@
+select table_name, row_count from private.count_tenant_rows(%(organization_id)s)

@@ -1,0 +1,1 @@
+select private.delete_organization_row(%(organization_id)s) as deleted

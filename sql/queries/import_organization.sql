@@ -1,0 +1,1 @@
+select private.import_organization(%(settings)s)

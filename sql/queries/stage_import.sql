@@ -1,0 +1,1 @@
+select private.stage_import(%(table_name)s) as statement
