@@ -4,6 +4,7 @@ import sys
 import warnings
 
 import psycopg
+import sqlalchemy.exc
 import typer
 from rich.markup import escape
 
@@ -20,12 +21,13 @@ from analytics_assets.commands import (
     sandbox,
     sources,
     sync,
+    ui,
 )
 from analytics_assets.commands.console import err
 from analytics_assets.database import DatabaseError
 from analytics_assets.instance import InstanceError
 from analytics_assets.migrations import MigrationError
-from analytics_assets.settings import SettingError
+from analytics_assets.settings import SettingError, make_paths_absolute
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,7 +46,7 @@ app.add_typer(data.quarantine_app, name="quarantine")
 app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
-app.command("ui")(run.ui_command)
+app.command("ui")(ui.ui_command)
 app.command("stop")(run.stop_command)
 sources.app.command("sync")(sync.sync_command)
 sources.app.command("backfill")(sync.backfill_command)
@@ -60,6 +62,7 @@ app.command("demo")(demo.demo_command)
 def main() -> None:
     """Entry point: known failures become one line on standard error and exit status 1, Ctrl-C 130."""
     warnings.filterwarnings("ignore", module="dagster.*")
+    make_paths_absolute()
     try:
         app()
     except (DatabaseError, MigrationError, InstanceError, SettingError) as error:
@@ -73,6 +76,11 @@ def main() -> None:
         err.print(
             f"[red]error:[/red] the database went away: {escape(str(error).strip())}. Run the command again.", soft_wrap=True
         )
+        sys.exit(1)
+    except sqlalchemy.exc.OperationalError as error:
+        # Without its statement, which Dagster's storage fills with events.
+        said = escape(" ".join(str(error.orig).split()))
+        err.print(f"[red]error:[/red] Dagster's storage went away: {said}. Run the command again.", soft_wrap=True)
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == 130:

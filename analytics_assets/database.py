@@ -52,6 +52,19 @@ class DatabaseError(RuntimeError):
     """The database cannot be used as it is; the message says why and what to do."""
 
 
+def no_connection(error: psycopg.Error, what: str = "PostgreSQL") -> DatabaseError:
+    """What a connection that failed comes to, in one line. The driver's message names host, port and database, never the
+    password; of TLS it says what is wrong, and this what to do."""
+    said = " ".join(str(error).split())
+    hint = ""
+    if "certificate" in said or "SSL" in said:
+        hint = (
+            ". Name the file of the authority that signed the server's certificate as sslrootcert=/path/ca.pem in the URL, and the"
+            " host as the certificate names it; sslmode=require asks for encryption alone"
+        )
+    return DatabaseError(f"no connection to {what}: {said}{hint}")
+
+
 def _password(home: Path) -> str:
     """The embedded server's password, made at the first call, in a file that only its owner reads."""
     file = home / "password"
@@ -143,6 +156,10 @@ def _parsed(url: str, variable: str) -> URL:
         parsed = make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         raise DatabaseError(f"{variable} is not a database URL; expected postgresql://user:password@host:5432/name") from None
+    behind = url.rpartition("@")[2].removeprefix("[")
+    if "@" in url and ("@" in (parsed.database or "") or not f"{behind}/".startswith(parsed.host or ("/", "?", ":"))):
+        # The rest of such a password was taken for the host or the database, which errors name.
+        raise DatabaseError(f"{variable} has an @ too many: within a password write @ as %40, / as %2F and ? as %3F")
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise DatabaseError(f"{variable} names a {parsed.get_backend_name()} database; only PostgreSQL 15 to 18 will do")
     return parsed
@@ -195,8 +212,7 @@ def connect(
             connect_timeout=15,
         )
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:  # the latter: an unknown option in the URL
-        # The driver's message names host, port and database, never the password.
-        raise DatabaseError(f"no connection to PostgreSQL: {str(error).strip()}") from None
+        raise no_connection(error) from None
     major = connection.info.server_version // 10_000
     if major not in SUPPORTED_VERSIONS:
         connection.close()
@@ -217,7 +233,7 @@ async def connect_async(settings: Settings | None = None) -> psycopg.AsyncConnec
             conninfo(url), row_factory=dict_row, application_name=_APPLICATION_NAME, connect_timeout=15
         )
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
-        raise DatabaseError(f"no connection to PostgreSQL: {str(error).strip()}") from None
+        raise no_connection(error) from None
     await connection.execute("select set_config('timezone', 'UTC', false)")
     await connection.execute(query("take_role"), {"role": PIPELINE_ROLE})
     await connection.commit()

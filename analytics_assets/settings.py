@@ -13,8 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+# Options of libpq that name files, and the variables that stand for them.
+_FILE_OPTIONS = "sslrootcert|sslcert|sslkey|sslcrl|sslcrldir|passfile"
+_FILE_VARIABLES = ("PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE")
 
 
 class SettingError(ValueError):
@@ -163,3 +169,23 @@ class CollectorSettings:
 
 def _list(variable: str, default: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in _text(variable, default).split(",") if part.strip())
+
+
+def make_paths_absolute() -> None:
+    """Makes relative paths of certificates and password files in the environment's URLs absolute.
+
+    What a command starts works in the project's folder: with ``sslrootcert=ca.pem`` the command itself connected, and its web
+    server, daemon and workers found no such file.
+    """
+
+    def absolute(path: str) -> str:
+        return path if path == "system" else os.path.abspath(path)
+
+    for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
+        if url := os.environ.get(name):
+            os.environ[name] = re.sub(
+                rf"([?&](?:{_FILE_OPTIONS})=)([^&]+)", lambda found: found[1] + quote(absolute(unquote(found[2]))), url
+            )
+    for name in _FILE_VARIABLES:
+        if path := os.environ.get(name):
+            os.environ[name] = absolute(path)

@@ -11,7 +11,9 @@ import typer
 from rich.markup import escape
 
 from analytics_assets.commands.console import err, fail, out, print_table
+from analytics_assets.commands.exposure import warn_if_open
 from analytics_assets.database import DatabaseError, analytics_url, connect, conninfo
+from analytics_assets.listening import address, listen, reached_at
 from analytics_assets.organizations.registry import OrganizationError, get
 from analytics_assets.settings import CollectorSettings, Settings
 
@@ -66,7 +68,7 @@ def collector_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing of where it listens, and how an event is sent")] = False,
 ) -> None:
     """Take in tracked events over HTTP (Segment's and RudderStack's protocol), until Ctrl-C."""
-    from analytics_assets.events.supervisor import Supervisor, SupervisorError, listen
+    from analytics_assets.events.supervisor import Supervisor, SupervisorError
 
     CollectorSettings.load()
     _check_database()
@@ -74,8 +76,9 @@ def collector_command(
         listener = listen(host, port)
     except OSError as error:
         fail(f"port {port} of {host}: {error.strerror or error}; choose another with --port")
-    name = f"[{host}]" if ":" in host else host
-    base = f"http://{name}:{listener.getsockname()[1]}"
+    port = listener.getsockname()[1]
+    base = f"http://{address(host, port)}"
+    warn_if_open("collector", host, port)
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -86,7 +89,7 @@ def collector_command(
     try:
         supervisor = Supervisor(listener, conninfo(analytics_url()), workers, lambda text: err.print(text, markup=False))
         with supervisor.running():
-            problem = _wait_until_answering(base.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]"))  # noqa: S104
+            problem = _wait_until_answering(f"http://{address(reached_at(host), port)}")
             if not quiet:
                 out.print(f"collector: {base} (Ctrl-C stops it)", soft_wrap=True)
                 out.print("a write key: analytics keys create --organization SLUG; with it a first event:", soft_wrap=True)

@@ -16,9 +16,10 @@ from analytics_assets.commands import funnels
 from analytics_assets.commands.console import err, fail, out, print_table
 from analytics_assets.database import analytics_url, connect, conninfo
 from analytics_assets.events import keys
-from analytics_assets.events.supervisor import Supervisor, listen
+from analytics_assets.events.supervisor import Supervisor
 from analytics_assets.funnels import registry
 from analytics_assets.funnels.definitions import make_funnel
+from analytics_assets.listening import listen
 from analytics_assets.organizations.registry import Organization
 from analytics_assets.sandbox.shop_world import Shop
 from analytics_assets.sandbox.track import TrackError, send

@@ -1,14 +1,8 @@
-"""analytics migrate, backfill, maintain and ui."""
+"""analytics migrate, backfill, maintain and stop."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from types import FrameType
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -27,7 +21,7 @@ from analytics_assets.commands.console import err, fail, out, print_table, progr
 from analytics_assets.database import Database, connect, stop_embedded
 from analytics_assets.migrations import MigrationReport, migrate
 from analytics_assets.organizations.registry import OrganizationError, get
-from analytics_assets.settings import PROJECT_ROOT, Settings, home_folder
+from analytics_assets.settings import Settings, home_folder
 
 
 def migrate_database(quiet: bool = False) -> MigrationReport:
@@ -130,128 +124,3 @@ def maintain_command() -> None:
 def stop_command() -> None:
     """Stop the embedded PostgreSQL of this project, if it runs. The next command starts it again."""
     out.print("stopped" if stop_embedded(home_folder()) else "the embedded server does not run")
-
-
-def _sandbox_environment(port: int) -> dict[str, str]:
-    from analytics_assets.sandbox.app import vendor_environment
-
-    return vendor_environment(f"http://127.0.0.1:{port}")
-
-
-def _sandbox_command(port: int, organizations: int, collector: str) -> list[str]:
-    """The same world as the demo's, where there was one."""
-    anchor = home_folder() / "demo" / "sandbox_first_day"
-    first = date.fromisoformat(anchor.read_text().strip()) if anchor.exists() else datetime.now(UTC).date() - timedelta(days=14)
-    days = max(1, (datetime.now(UTC).date() - first).days)
-    options = {"--port": port, "--organizations": organizations, "--days": days, "--track": collector}
-    arguments = [str(part) for option in options.items() for part in option]
-    return [sys.executable, "-m", "analytics_assets.cli", "sandbox", "--register", *arguments]
-
-
-def _free_port(host: str, wanted: int | None, candidates: Sequence[int] = range(3000, 3020)) -> int:
-    for port in [wanted] if wanted else candidates:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    fail(f"port {wanted or f'{candidates[0]} to {candidates[-1]}'} of {host} is taken; choose another with --port")
-
-
-def _collector_command(host: str, port: int) -> list[str]:
-    return [sys.executable, "-m", "analytics_assets.cli", "collector", "--host", host, "--port", str(port), "--quiet"]
-
-
-def ui_command(
-    port: Annotated[int | None, typer.Option(help="3000, or the next free one, by default")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
-    sandbox: Annotated[
-        int,
-        typer.Option(help="Also run the sandbox with so many organisations, synced and tracked live while the interface runs"),
-    ] = 0,
-) -> None:
-    """Run Dagster's web interface and daemon on the analytics database, and the collector of tracked events, until Ctrl-C."""
-    from analytics_assets.instance import dagster_home, open_instance
-
-    migrate_database(quiet=True)
-    dagster_home()
-    with open_instance():
-        pass
-    port = _free_port(host, port)
-    workspace = str(PROJECT_ROOT / "workspace.yaml")
-    commands = {
-        "webserver": [
-            sys.executable,
-            "-m",
-            "dagster_webserver",
-            "-h",
-            host,
-            "-p",
-            str(port),
-            "-w",
-            workspace,
-            "--log-level",
-            "warning",
-            "--code-server-log-level",
-            "error",
-        ],
-        "daemon": [
-            sys.executable,
-            "-m",
-            "dagster._daemon",
-            "run",
-            "-w",
-            workspace,
-            "--log-level",
-            "warning",
-            "--code-server-log-level",
-            "error",
-        ],
-    }
-    collector_port = _free_port("127.0.0.1", None, range(8788, 8808))
-    commands["collector"] = _collector_command("127.0.0.1", collector_port)
-    environment = dict(os.environ)
-    if sandbox:
-        sandbox_port = _free_port("127.0.0.1", None, [port for port in range(8787, 8807) if port != collector_port])
-        environment |= _sandbox_environment(sandbox_port)
-        commands = {"sandbox": _sandbox_command(sandbox_port, sandbox, f"http://127.0.0.1:{collector_port}"), **commands}
-    processes = {name: subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment) for name, command in commands.items()}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        _wait_until_answering(host, port, processes["webserver"])
-        _wait_until_answering("127.0.0.1", collector_port, processes["collector"], "collector")
-        out.print(f"Collector of tracked events: http://127.0.0.1:{collector_port} (`analytics keys create` makes a write key)")
-        out.print(f"Dagster: http://{host}:{port} (Ctrl-C stops it)")
-        while all(process.poll() is None for process in processes.values()):
-            time.sleep(0.5)
-        ended = next(name for name, process in processes.items() if process.poll() is not None)
-        fail(f"the {ended} ended by itself with status {processes[ended].returncode}; its messages stand above")
-    except KeyboardInterrupt:
-        out.print("stopping")
-    finally:
-        for process in processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        for process in processes.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait_until_answering(host: str, port: int, process: "subprocess.Popen[bytes]", name: str = "web server") -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            fail(f"the {name} ended before it answered; its messages stand above")
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex((host, port)) == 0:
-                return
-        time.sleep(0.2)
-    fail(f"the {name} does not answer on {host}:{port} after two minutes")

@@ -11,13 +11,15 @@ from typing import Annotated
 import typer
 
 from analytics_assets.commands.console import err, fail, out
+from analytics_assets.commands.exposure import warn_if_open
 from analytics_assets.database import connect
 
 DEFAULT_PORT = 8787
 
 
 def sandbox_command(
-    port: Annotated[int, typer.Option(help="Port on the loopback address; 0 for a free one")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(help="Port; 0 for a free one")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     organizations: Annotated[int, typer.Option(help="How many organisations, each with an account at all four vendors")] = 10,
     days: Annotated[int, typer.Option(help="How many days ago their shops opened")] = 14,
     orders_per_day: Annotated[int, typer.Option(help="Orders of a shop on an ordinary day")] = 20,
@@ -33,7 +35,7 @@ def sandbox_command(
         str | None, typer.Option(help="With --register: send the visitors of its websites to the collector at this address")
     ] = None,
 ) -> None:
-    """Serve the sandbox until Ctrl-C: Google Analytics, Meta Ads, WooCommerce and Shopify on one loopback port."""
+    """Serve the sandbox until Ctrl-C: Google Analytics, Meta Ads, WooCommerce and Shopify on one port of the loopback address."""
     from analytics_assets.sandbox.app import running, vendor_environment
     from analytics_assets.sandbox.connect import connect_world, pause_world
     from analytics_assets.sandbox.faults import Fault, Faults
@@ -66,7 +68,8 @@ def sandbox_command(
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        with running(state, port) as base:
+        with running(state, port, host) as base:
+            warn_if_open("sandbox", host, int(base.rpartition(":")[2]))
             out.print(
                 f"sandbox: {base}, {organizations} organisations from {world.first_day} on (Ctrl-C stops it)", soft_wrap=True
             )
@@ -91,4 +94,4 @@ def sandbox_command(
     except KeyboardInterrupt:
         out.print("stopped" + ("; its sources are paused" if register else ""))
     except OSError as error:
-        fail(f"port {port} of the loopback address: {error.strerror or error}; choose another with --port")
+        fail(f"port {port} of {host}: {error.strerror or error}; choose another with --port")

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from analytics_assets.settings import PROJECT_ROOT
 
-_BACKLOG = 4096
 _STOP_SECONDS = 15
 _LONGEST_PAUSE = 5.0
 # A worker that ends sooner than that did not come to work.
@@ -29,20 +28,6 @@ _MOST_FAILURES = 5
 
 class SupervisorError(RuntimeError):
     """The collector cannot go on; the message says why."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The listening socket; port 0 takes a free one. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 class Supervisor:

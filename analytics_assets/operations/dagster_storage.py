@@ -10,8 +10,9 @@ import psycopg.sql
 from dagster._core.storage.event_log import EventLogStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy.engine import make_url
 
-from analytics_assets.database import DAGSTER_SCHEMA, analytics_url, conninfo, dagster_url
+from analytics_assets.database import DAGSTER_SCHEMA, connect, conninfo, dagster_url, no_connection
 from analytics_assets.operations.event_log_storage import BatchedPostgresEventLogStorage
 from analytics_assets.settings import Settings
 
@@ -40,7 +41,9 @@ class AnalyticsStorage(DagsterPostgresStorage):
         """Called by Dagster; makes the schema where it is missing."""
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", _BATCH_SIZE)
         settings = Settings.load()
-        if not settings.dagster_database_url:
+        if settings.dagster_database_url:
+            _look_for(dagster_url(settings))
+        else:
             ensure_dagster_schema(settings)
         return cls(dagster_url(settings), inst_data)
 
@@ -50,9 +53,18 @@ class AnalyticsStorage(DagsterPostgresStorage):
         return self._batched
 
 
+def _look_for(url: str) -> None:
+    """Raises DatabaseError where Dagster's own database does not let in: Dagster itself tried for six seconds, and ended in
+    the tracebacks of three libraries."""
+    try:
+        psycopg.connect(conninfo(make_url(url)), connect_timeout=15).close()
+    except psycopg.Error as error:
+        raise no_connection(error, "Dagster's own storage (DAGSTER_DATABASE_URL)") from None
+
+
 def ensure_dagster_schema(settings: Settings) -> None:
     """Makes schema ``dagster`` where it is missing; two processes at once do no harm."""
-    with psycopg.connect(conninfo(analytics_url(settings)), connect_timeout=15) as connection:
+    with connect(settings) as connection:
         found = connection.execute("select from pg_namespace where nspname = %s", (DAGSTER_SCHEMA,)).fetchone()
         if found is None:
             connection.execute("select pg_advisory_xact_lock(7301122027)")

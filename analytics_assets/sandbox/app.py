@@ -1,8 +1,7 @@
-"""The sandbox server: four vendors' protocols on one loopback port, and how a client is pointed at it."""
+"""The sandbox server: four vendors' protocols on one port, and how a client is pointed at it."""
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from analytics_assets.listening import address, listen, reached_at
 from analytics_assets.sandbox import (
     control,
     google_access,
@@ -52,13 +52,11 @@ class _Protocol(HttpToolsProtocol):
 
 
 @contextmanager
-def running(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
-    """Serves in a thread until the block ends; yields the base URL. Port 0 takes a free one. Raises OSError where the
-    port is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def running(sandbox: Sandbox, port: int = 0, host: str = _HOST) -> Iterator[str]:
+    """Serves in a thread until the block ends; yields the base URL, as this machine reaches it. Port 0 takes a free one.
+    Raises OSError where the port is taken."""
+    listener = listen(host, port)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((_HOST, port))
         config = uvicorn.Config(
             make_app(sandbox), http=_Protocol, loop="uvloop", ws="none", lifespan="off", log_level="warning",
             access_log=False, server_header=False, timeout_keep_alive=60, timeout_graceful_shutdown=2,
@@ -72,7 +70,7 @@ def running(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
                 raise RuntimeError("the sandbox server did not start; its log says why")
             time.sleep(0.005)
         try:
-            yield f"http://{_HOST}:{listener.getsockname()[1]}"
+            yield f"http://{address(reached_at(host), listener.getsockname()[1])}"
         finally:
             server.should_exit = True
             thread.join(10)

@@ -74,15 +74,16 @@ def _interruptible() -> None:
 class DagsterUI:
     """The server of `analytics ui`: web interface, daemon and code server."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, *arguments: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
+        self.port = port
         self.log = log
         with log.open("wb") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "analytics_assets.cli", "ui", "--port", str(port)],
+                [sys.executable, "-m", "analytics_assets.cli", "ui", "--port", str(port), *arguments],
                 env=os.environ | environment,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -90,6 +91,11 @@ class DagsterUI:
                 # A shell starts what runs in the background with Ctrl-C ignored, and its children inherit that.
                 preexec_fn=_interruptible,
             )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the command."""
+        return self._process.pid
 
     def output(self) -> str:
         """What the command has written so far."""
@@ -116,10 +122,10 @@ class DagsterUI:
         self._process.wait(10)
         return status
 
-    def ask(self, question: str, **variables: Any) -> Any:
+    def ask(self, question: str, prefix: str = "", **variables: Any) -> Any:
         """The data that GraphQL answers."""
         request = urllib.request.Request(
-            f"{self.url}/graphql",
+            f"{self.url}{prefix}/graphql",
             json.dumps({"query": question, "variables": variables}).encode(),
             {"content-type": "application/json"},
         )
@@ -146,7 +152,7 @@ class DagsterUI:
         time.sleep(1)  # a tick under way when it was stopped
         wait_for("end of the runs under way", lambda: not self.runs(statuses=_UNFINISHED), 60)
 
-    def runs(self, **runs_filter: Any) -> list[Run]:
+    def runs(self, prefix: str = "", **runs_filter: Any) -> list[Run]:
         """Runs, by a RunsFilter of GraphQL."""
         return [
             Run(
@@ -155,7 +161,7 @@ class DagsterUI:
                 frozenset(key["path"][-1] for key in row["assetSelection"] or []),
                 {tag["key"]: tag["value"] for tag in row["tags"]},
             )
-            for row in self.ask(_RUNS, filter=runs_filter)["runsOrError"]["results"]
+            for row in self.ask(_RUNS, prefix, filter=runs_filter)["runsOrError"]["results"]
         ]
 
     def backfill_status(self, backfill_id: str) -> str:
