@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from analytics_assets.events.emails import email_hash, whole_email
 from analytics_assets.events.limits import ID_LENGTH, NAME_LENGTH
-from analytics_assets.events.values import amount, email_hash, moment, shown
+from analytics_assets.events.values import amount, moment, shown
 
 NAMES = {
     "page": "Page Viewed",
@@ -37,11 +38,6 @@ class Rejected(Exception):
 def object_of(value: Any) -> dict[str, Any]:
     """The value where it is a JSON object; else an empty one."""
     return value if isinstance(value, dict) else EMPTY
-
-
-def short(value: Any, length: int) -> str | None:
-    """So many characters of a text; None where it is none."""
-    return value[:length] if isinstance(value, str) and value else None
 
 
 def identifier(name: str, value: Any) -> str | None:
@@ -93,13 +89,15 @@ def money(kind: str, name: str, properties: Mapping[str, Any]) -> tuple[Decimal 
     return value, None
 
 
-def person(organization: str, kind: str, traits: Any, context: Any, properties: Any) -> bytes | None:
-    """The hash of the person's e-mail address, where the message tells it."""
+def person(organization: str, kind: str, user_id: str | None, traits: Any, context: Any, properties: Any) -> bytes | None:
+    """The hash of the person's e-mail address, where the message tells it; last of all by a user id that is one."""
     found = email_hash(organization, traits.get("email")) if kind != "group" else None
     if found is None:
         found = email_hash(organization, object_of(context.get("traits")).get("email"))
     if found is None and kind == "track":
         found = email_hash(organization, properties.get("email"))
+    if found is None and user_id is not None:
+        found = whole_email(organization, user_id)
     return found
 
 

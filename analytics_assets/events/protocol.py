@@ -11,9 +11,9 @@ context.traits, a number as context.sessionId.
   sentAt, and in /v1/import (history is as it was), the time counts as it is; without a time, receivedAt. Never later
   than receivedAt.
 - **Amount.** event_value: properties.revenue, else total, else value; exact.
-- **People.** An e-mail address in properties, traits or context is kept as its hash alone. The person's address is
-  traits.email, else context.traits.email, and in a track call properties.email; signed_up_at is the trait createdAt, else the time of
-  Signed Up or Account Created.
+- **People.** An e-mail address is kept as its hash alone, wherever it stands; an id that is one is kept as email:<hash>. The
+  person's address is traits.email, else context.traits.email, in a track call properties.email, else the userId; signed_up_at
+  is the trait createdAt, else the time of Signed Up or Account Created.
 - **Rejected** is an event that lacks what every event needs, or that PostgreSQL could not keep: with field, value and reason.
 """
 
@@ -30,9 +30,10 @@ import orjson
 
 from analytics_assets.events.addresses import Address, AddressRules, country_code, read_address
 from analytics_assets.events.agents import UNKNOWN, describe
-from analytics_assets.events.fields import TYPES, Rejected, identifier, money, name_of, object_of, person, short, signed_up
-from analytics_assets.events.limits import EVENT_BYTES
-from analytics_assets.events.values import hide_emails, instant, shown, unkeepable, without_emails
+from analytics_assets.events.emails import hidden_id, hide_emails, json_may_hold_email, without_emails
+from analytics_assets.events.fields import TYPES, Rejected, identifier, money, name_of, object_of, person, signed_up
+from analytics_assets.events.limits import EVENT_BYTES, NAME_LENGTH
+from analytics_assets.events.values import instant, is_by_a_clock, shown, unkeepable
 from analytics_assets.events.wire import Place, StagedEvent
 
 # What has a column of its own, or belongs to the sending; all else goes to metadata.
@@ -41,8 +42,6 @@ _COLUMNS = frozenset(
 )
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-# Batches older than that are history; clocks that say an earlier year than any client was made in are wrong.
-_KEPT, _LOST = timedelta(days=30), datetime(2010, 1, 1, tzinfo=UTC)
 
 
 class BadRequest(ValueError):
@@ -120,17 +119,25 @@ def read(events: list[Any], sent_at: Any, sender: Sender, *, is_suspect: bool = 
         try:
             messages.rows.append((number, reader.read(event)))
         except Rejected as error:
-            messages.rejections.append(rejection(number, event, error.field_name, error.reason, error.is_too_large))
+            why = (error.field_name, error.reason, error.is_too_large)
+            messages.rejections.append(rejection(sender.organization, number, event, *why))
     return messages
 
 
-def rejection(number: int, event: Any, field_name: str, reason: str, is_too_large: bool = False) -> Rejection:
-    """An event with the reason for which it is left out."""
+def rejection(organization: str, number: int, event: Any, field_name: str, reason: str, is_large: bool = False) -> Rejection:
+    """An event with the reason for which it is left out; e-mail addresses in all of it as their hash."""
     kind = event.get("type") if isinstance(event, dict) else None
     message_id = event.get("messageId") if isinstance(event, dict) else None
-    name = shown(message_id)[1:-1] if isinstance(message_id, str) and message_id else None
+    name = shown(hide_emails(organization, message_id))[1:-1] if isinstance(message_id, str) and message_id else None
     stream = kind if isinstance(kind, str) and kind in TYPES else "unknown"
-    return Rejection(number, stream, field_name, reason, name, content_of(event), is_too_large)
+    content = content_of(event)
+    if json_may_hold_email(content):
+        try:
+            content = content_of(without_emails(organization, event))
+        except RecursionError:
+            raise BadRequest("the body is nested too deeply") from None
+    field_name, reason = hide_emails(organization, field_name), hide_emails(organization, reason)
+    return Rejection(number, stream, field_name, reason, name, content, is_large)
 
 
 def content_of(event: Any) -> bytes:
@@ -143,16 +150,6 @@ def content_of(event: Any) -> bytes:
         return json.dumps(event, default=repr).encode()
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
-
-
-def is_by_a_clock(sent_at: datetime, received_at: datetime) -> bool:
-    """Whether sentAt is the client's clock at the moment of sending, however wrong: then it tells by how much.
-
-    A batch of more than 30 days ago is one that was kept and is sent now, and its times are what they say: corrected, a year of
-    history moved into today, and each batch by another step. A clock of before 2010 has lost its time, and one of the future
-    cannot be a memory.
-    """
-    return sent_at > received_at - _KEPT or sent_at < _LOST
 
 
 class _Reader:
@@ -169,7 +166,7 @@ class _Reader:
         if self._is_suspect:
             for path, why in unkeepable(event):
                 raise Rejected(path, f"{path}: {why}")
-        kind = event.get("type")
+        tenant, kind = sender.organization, event.get("type")
         if not isinstance(kind, str) or kind not in TYPES:
             raise Rejected("type", f"type: {shown(kind)} is none of {', '.join(sorted(TYPES))}")
         get = event.get
@@ -195,10 +192,11 @@ class _Reader:
         value, currency = money(kind, name, properties)
         return StagedEvent(
             sender.organization_id, self._id(event), at, sender.received_at,
-            signed_up(sender.received_at, kind, name, traits, context, at), kind, name, short(category, 50), short(properties.get("action"), 50), self._label(label), currency,
-            self._address(properties.get("url") or page.get("url")), user_id, anonymous_id, previous_id,
-            identifier("context.sessionId", context.get("sessionId")), value, self._address(referrer), place,
-            person(sender.organization, kind, traits, context, properties), metadata,
+            signed_up(sender.received_at, kind, name, traits, context, at), kind, hide_emails(tenant, name)[:NAME_LENGTH], self._text(category, 50), self._text(properties.get("action"), 50),
+            self._text(label, 100), currency, self._text(properties.get("url") or page.get("url")),
+            hidden_id(tenant, user_id), hidden_id(tenant, anonymous_id), hidden_id(tenant, previous_id),
+            hidden_id(tenant, identifier("context.sessionId", context.get("sessionId"))), value, self._text(referrer), place,
+            person(tenant, kind, user_id, traits, context, properties), metadata,
         )  # fmt: skip
 
     def _id(self, event: dict[str, Any]) -> bytes:
@@ -251,8 +249,11 @@ class _Reader:
         # An event is larger than what of it goes to metadata: by its ids, its name, its times.
         if self._may_be_large and len(text) > EVENT_BYTES - 8192 and (size := len(orjson.dumps(event))) > EVENT_BYTES:
             raise Rejected("size", f"size: {size:,} bytes; an event has at most {EVENT_BYTES:,}", is_too_large=True)
-        if b"@" in text:
+        # Most events hold none, and one look at their bytes says so.
+        if json_may_hold_email(text):
             hidden = without_emails(self._sender.organization, kept)
+            if isinstance(given := kept.get("previousId"), str):
+                hidden["previousId"] = hidden_id(self._sender.organization, given)
             if hidden != kept:
                 text = orjson.dumps(hidden, option=orjson.OPT_NON_STR_KEYS)
         return text
@@ -263,7 +264,8 @@ class _Reader:
         if not isinstance(user_agent, str) or not user_agent:
             user_agent = sender.user_agent if sender.is_visitor else None
         ip = context.get("ip")
-        place = _spoken_for(sender.rules, user_agent and user_agent[:1000], ip[:64] if isinstance(ip, str) else None)
+        user_agent = self._text(user_agent, 1000)
+        place = _spoken_for(sender.rules, user_agent, ip[:64] if isinstance(ip, str) else None)
         if "location" in context or "os" in context or sender.is_visitor:
             return self._refined(place, context, isinstance(ip, str) and read_address(ip[:64]) is not None)
         return place
@@ -272,18 +274,16 @@ class _Reader:
         """With what the context says of the place, and the connection of a visitor who says nothing of an address."""
         sender = self._sender
         location = object_of(context.get("location"))
-        country, city = country_code(location.get("country")), short(location.get("city"), 100)
+        country, city = country_code(location.get("country")), self._text(location.get("city"), 100)
         address = place.ip_address
         if sender.is_visitor and not names_address:
             address, country, city = sender.rules.kept(sender.address), country or sender.country, city or sender.city
-        os = place.os or short(object_of(context.get("os")).get("name"), 50)
+        os = place.os or self._text(object_of(context.get("os")).get("name"), 50)
         return place._replace(ip_address=address, country=country, city=city, os=os)
 
-    def _address(self, value: Any) -> str | None:
-        return hide_emails(self._sender.organization, value) if isinstance(value, str) and value else None
-
-    def _label(self, value: Any) -> str | None:
-        return short(self._address(value), 100)
+    def _text(self, value: Any, length: int | None = None) -> str | None:
+        """So many characters of a text; cut when its addresses are hidden, since half of one would not be known as such."""
+        return hide_emails(self._sender.organization, value)[:length] if isinstance(value, str) and value else None
 
 
 @lru_cache(maxsize=20_000)

@@ -1,18 +1,19 @@
-"""Reading single values of a message: instants, amounts, ids, e-mail addresses. Pure; null where it is not what it should be."""
+"""Reading single values of a message: instants, amounts, ids. Pure; null where it is not what it should be."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from analytics_assets.events.emails import masked
+
 _AMOUNT = re.compile(r"\s*[+-]?[0-9]{1,30}(\.[0-9]{0,30})?\s*", re.ASCII)
 _LARGEST = Decimal(10) ** 30
-# Bounded, so that no text makes the search slow. What follows the @ is looked at in code.
-_EMAIL = re.compile(r"""[^\s@<>()\[\]"',;:/?=&#]{1,64}@([^\s@<>()\[\]"',;:/?=&#]{1,190})""")
+# Batches older than that are history; clocks that say an earlier year than any client was made in are wrong.
+_KEPT, _LOST = timedelta(days=30), datetime(2010, 1, 1, tzinfo=UTC)
 
 
 class Unkeepable:
@@ -48,6 +49,16 @@ def moment(value: Any) -> datetime | None:
     return instant(value)
 
 
+def is_by_a_clock(sent_at: datetime, received_at: datetime) -> bool:
+    """Whether sentAt is the client's clock at the moment of sending, however wrong: then it tells by how much.
+
+    A batch of more than 30 days ago is one that was kept and is sent now, and its times are what they say: corrected, a year of
+    history moved into today, and each batch by another step. A clock of before 2010 has lost its time, and one of the future
+    cannot be a memory.
+    """
+    return sent_at > received_at - _KEPT or sent_at < _LOST
+
+
 def amount(value: Any) -> Decimal | None:
     """An exact number: of a float its shortest form, which is what the JSON text said."""
     if isinstance(value, bool):
@@ -64,45 +75,11 @@ def amount(value: Any) -> Decimal | None:
 
 
 def shown(value: Any) -> str:
-    """A value within a message to an operator: short, and without what text in PostgreSQL cannot hold."""
-    text = value if isinstance(value, str) else repr(value)
+    """A value within a message to an operator: short, without e-mail addresses and what text in PostgreSQL cannot hold."""
+    text = masked(value if isinstance(value, str) else repr(value))
     if len(text) > 80:
         text = text[:80] + "…"
     return '"' + text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode() + '"'
-
-
-def email_hash(organization: str, email: Any) -> bytes | None:
-    """As private.email_hash: salted with the organisation (its id as text), of the address in lower case."""
-    if not isinstance(email, str) or email.find("@") < 1:
-        return None
-    return hashlib.sha256(f"{organization}:{email.strip(' ').lower()}".encode()).digest()
-
-
-def without_emails(organization: str, value: Any) -> Any:
-    """The same value; in its texts every e-mail address is replaced by its hash (hex)."""
-    if isinstance(value, str):
-        return hide_emails(organization, value)
-    if isinstance(value, dict):
-        return {
-            hide_emails(organization, key) if isinstance(key, str) else key: without_emails(organization, one)
-            for key, one in value.items()
-        }
-    if isinstance(value, list):
-        return [without_emails(organization, one) for one in value]
-    return value
-
-
-def hide_emails(organization: str, text: str) -> str:
-    """Every e-mail address within a text replaced by its hash (hex)."""
-    if "@" not in text:
-        return text
-
-    def hashed(found: re.Match[str]) -> str:
-        if "." not in found[1].strip("."):
-            return found[0]
-        return hashlib.sha256(f"{organization}:{found[0].lower()}".encode()).hexdigest()
-
-    return _EMAIL.sub(hashed, text)
 
 
 def unkeepable(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
@@ -110,7 +87,7 @@ def unkeepable(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str
     from analytics_assets.events.limits import DEPTH
 
     if depth > DEPTH:
-        yield path[:200], f"is nested deeper than {DEPTH} levels"
+        yield masked(path)[:200], f"is nested deeper than {DEPTH} levels"
     elif isinstance(value, str):
         if "\x00" in value:
             yield path, f"{shown(value)} holds a NUL character"
@@ -122,7 +99,7 @@ def unkeepable(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str
         for key, one in value.items():
             for _, why in unkeepable(key):
                 yield f"{path}.{shown(key)}".lstrip("."), f"(the name itself) {why}"
-            yield from unkeepable(one, f"{path}.{key}".lstrip("."), depth + 1)
+            yield from unkeepable(one, f"{path}.{masked(str(key))}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for number, one in enumerate(value):
             yield from unkeepable(one, f"{path}[{number}]", depth + 1)

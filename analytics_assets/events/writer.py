@@ -63,7 +63,7 @@ class Delivery:
     def refuse(self, number: int, reason: str) -> Rejection:
         """The rejection of an event that PostgreSQL does not take."""
         events, _ = events_of(parse(self.body).value, self.kind)
-        rejected = rejection(number, events[number], "event", reason)
+        rejected = rejection(str(self.organization_id), number, events[number], "event", reason)
         self.refused.append(rejected)
         return rejected
 

@@ -148,7 +148,7 @@ def test_the_quarantine_is_bounded(connection: Connection, monkeypatch: pytest.M
     async def store(organization_id: UUID, numbers: range) -> float:
         telemetry = Telemetry()
         writer = Writer(conninfo(analytics_url()), telemetry, Quarantine(), set())
-        rejections = [rejection(0, {"type": "page", "n": number}, "userId", "userId: missing") for number in numbers]
+        rejections = [rejection(str(organization_id), 0, {"type": "page", "n": n}, "userId", "userId: missing") for n in numbers]
         await writer.store([Delivery(organization_id, [], rejections)])
         await writer.close()
         return float(telemetry.dropped._value.get())

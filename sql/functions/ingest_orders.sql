@@ -183,10 +183,11 @@ begin
     insert into public.quarantine
         (organization_id, source, stream, data_source_id, level, record_key, field, reason, window_start, window_end,
          record_modified_at, content, content_sha256, resolution, resolved_at)
-    select b.organization_id, s.source_type, b.stream, b.data_source_id, 'record', b.record_key, b.problem_field, b.problem,
+    select b.organization_id, s.source_type, b.stream, b.data_source_id, 'record', b.record_key, b.problem_field,
+           private.hide_emails(b.organization_id, b.problem),
            case when d.dated then b.occurred_at else b.window_start end,
            case when d.dated then b.occurred_at else b.window_end end,
-           b.modified_at, case when not n.superseded then convert_to(b.record::text, 'UTF8') end,
+           b.modified_at, case when not n.superseded then convert_to(private.hide_emails(b.organization_id, b.record::text), 'UTF8') end,
            sha256(convert_to(b.record::text, 'UTF8')),
            case when n.superseded then 'superseded' end, case when n.superseded then now() end
     from pg_temp.broken_records b

@@ -108,8 +108,8 @@ begin
     cross join lateral (
         select f.problem_field, case when f.problem_field is not null then format(
             'order %s: %s is %s, which is not %s', coalesce(t.order_id, '(no id)'), f.problem_field,
-            left(coalesce(case f.problem_field when 'agreements' then 'with sale ' || b.sale
-                          else (o.node -> f.problem_field)::text end, 'missing'), 80),
+            left(private.hide_emails(p.organization_id, coalesce(case f.problem_field when 'agreements' then 'with sale ' || b.sale
+                          else (o.node -> f.problem_field)::text end, 'missing')), 80),
             case f.problem_field
                 when 'id' then 'an id' when 'processedAt' then 'a date and time between 1990 and tomorrow'
                 when 'currencyCode' then 'a currency code' when 'agreements' then 'complete: an id, a moment or an amount is missing'

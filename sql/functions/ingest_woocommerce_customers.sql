@@ -29,8 +29,8 @@ begin
     cross join lateral (
         select f.problem_field, case when f.problem_field is not null then format(
             'customer %s: %s is %s, which is not %s', coalesce(t.customer_id, '(no id)'), f.problem_field,
-            left(coalesce(case f.problem_field when 'record' then r.record::text
-                          else (r.record -> f.problem_field)::text end, 'missing'), 80),
+            left(private.hide_emails(p.organization_id, coalesce(case f.problem_field when 'record' then r.record::text
+                          else (r.record -> f.problem_field)::text end, 'missing')), 80),
             case f.problem_field when 'record' then 'a customer' when 'id' then 'an id' else 'a date and time' end)
             end as problem
     ) v

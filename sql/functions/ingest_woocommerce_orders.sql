@@ -75,10 +75,10 @@ begin
     cross join lateral (
         select f.problem_field, case when f.problem_field is not null then format(
             'order %s: %s is %s, which is not %s', coalesce(t.order_id, '(no id)'), f.problem_field,
-            left(coalesce(case f.problem_field
+            left(private.hide_emails(p.organization_id, coalesce(case f.problem_field
                 when 'record' then r.record::text
                 when 'line_items.quantity' then to_json(l.bad_quantity)::text
-                else (r.record -> f.problem_field)::text end, 'missing'), 80),
+                else (r.record -> f.problem_field)::text end, 'missing')), 80),
             case f.problem_field
                 when 'record' then 'an order' when 'id' then 'an id' when 'customer_id' then 'an id' when 'status' then 'a status'
                 when 'currency' then 'a currency code' when 'line_items' then 'a list of lines'

@@ -61,8 +61,8 @@ begin
     cross join lateral (
         select f.problem_field, case when f.problem_field is not null then format(
             'refund %s: %s is %s, which is not %s', coalesce(t.refund_id, '(no id)'), f.problem_field,
-            left(coalesce(case f.problem_field when 'record' then r.record::text
-                          else (r.record -> f.problem_field)::text end, 'missing'), 80),
+            left(private.hide_emails(p.organization_id, coalesce(case f.problem_field when 'record' then r.record::text
+                          else (r.record -> f.problem_field)::text end, 'missing')), 80),
             case f.problem_field
                 when 'record' then 'a refund' when 'id' then 'an id' when 'parent_id' then 'an id' when 'amount' then 'a number'
                 when 'line_items' then 'a list with numbers' when 'shipping_lines' then 'a list with numbers'

@@ -37,6 +37,19 @@ language sql immutable parallel safe set search_path = '' as $$
         then sha256(convert_to(organization_id::text || ':' || lower(btrim(email)), 'UTF8')) end
 $$;
 
+-- A text with the hash (hex) in the place of every e-mail address, as analytics_assets/events/emails.py does for events. An
+-- address that is percent-encoded goes as it stands: what matters is that it is not kept in clear.
+create or replace function private.hide_emails(organization_id uuid, value text) returns text
+language sql immutable parallel safe set search_path = '' as $$
+    select case when value !~ '@|%40|%25' then value else (
+        select string_agg(p.part || coalesce(encode(private.email_hash(organization_id, m.found[1]), 'hex'),
+                                             encode(sha256(convert_to(organization_id::text || ':' || m.found[1], 'UTF8')), 'hex'), ''),
+                          '' order by p.place)
+        from regexp_split_to_table(value, e.pattern) with ordinality as p (part, place)
+        left join regexp_matches(value, e.pattern, 'g') with ordinality as m (found, place) on m.place = p.place) end
+    from (values ('[^\s@<>()\[\]"'',;:/?=&#]{1,64}(?:@|%(?:25)*40)[^\s@<>()\[\]"'',;:/?=&#.]+\.[^\s@<>()\[\]"'',;:/?=&#]+')) as e (pattern)
+$$;
+
 -- Hours are the source's local hours, as the UTC instant at which they begin: half-hour zones begin theirs at :30. Where
 -- the clock changes by less than an hour, or within one, the hour that follows begins with the change: cut to the hour it
 -- would seem to begin within the one before. (Stable as date_trunc is, and in two
