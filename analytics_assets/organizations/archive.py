@@ -159,7 +159,7 @@ def _file(folder: Path, table: str) -> Path:
 
 
 def _newest_migration(connection: psycopg.Connection[dict[str, Any]]) -> str:
-    (row,) = connection.execute("select max(file) as name from migrations.applied where not replaced").fetchall()
+    (row,) = connection.execute("select private.newest_migration() as name").fetchall()
     return str(row["name"])
 
 

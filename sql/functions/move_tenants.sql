@@ -72,3 +72,9 @@ create or replace function private.import_organization(settings jsonb) returns v
 language sql set search_path = '' as $$
     insert into public.organizations select * from jsonb_populate_record(null::public.organizations, settings)
 $$;
+
+-- The schema's version. With the owner's rights: the ledger of migrations is nobody else's to read.
+create or replace function private.newest_migration() returns text
+language sql stable security definer set search_path = '' as $$
+    select max(a.file) from migrations.applied a where not a.replaced
+$$;
