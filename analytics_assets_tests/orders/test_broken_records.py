@@ -289,15 +289,12 @@ def test_a_broken_record_is_kept_without_the_address_in_it(connection: Connectio
         take_in(connection, tmp_path, "acme", "orders", [broken])
         run(connection)
     (row,) = quarantined(connection, "acme")
-    found = connection.execute(
-        "select encode(private.email_hash(organization_id, 'ann@shop.example'), 'hex') as hash,"
-        " exists (select from public.raw_data_backup) as is_there from public.quarantine"
-    ).fetchall()
+    hashed = "select encode(private.email_hash(organization_id, 'ann@shop.example'), 'hex') as hash from public.raw_data_backup"
+    found = connection.execute(hashed).fetchall()
     content = bytes(row["content"]).decode()
-    assert found[0]["is_there"] and found[0]["hash"] in row["reason"] and content.count(found[0]["hash"]) == 2
+    assert found[0]["hash"] in row["reason"] and content.count(found[0]["hash"]) == 2
     assert "shop.example" not in (row["reason"] + content).lower()
     # The value is cut in the reason, and half of an address would not be known as one.
     take_in(connection, tmp_path, "acme", "orders", [order(8, hour(11)) | {"total": "t" * 70 + " ann@shop.example"}])
     run(connection)
-    reasons = [one["reason"] for one in quarantined(connection, "acme")]
-    assert len(reasons) == 2 and not any("ann" in reason for reason in reasons)
+    assert ["ann" in one["reason"] for one in quarantined(connection, "acme")] == [False, False]
