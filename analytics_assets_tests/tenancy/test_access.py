@@ -18,9 +18,9 @@ USERS = {name: uuid.UUID(int=0xA0 + number) for number, name in enumerate(("owne
 ROLES = {"anon": "anon", "service": "service_role", "collector": "analytics_collector", "bi": "analytics_bi",
          "pipeline": "analytics_pipeline"}  # fmt: skip
 # Values of columns whose type alone does not say what may stand in them.
-VALUES = {"currency": "'EUR'", "stream": "'orders'", "purpose": "'backfill'", "customer_key": "'id:1'", "channel_id": "1",
+VALUES = {"grain": "'hour'", "step": "'day'", "source_type": "'shopify'", "currency": "'EUR'", "stream": "'orders'", "purpose": "'backfill'", "customer_key": "'id:1'", "channel_id": "1",
           "metric_id": "1", "window_end": f"'{LATER}'"}  # fmt: skip
-KINDS = {"uuid": "'{key}'", "timestamp with time zone": f"'{NOW}'", "date": f"'{NOW[:10]}'", "boolean": "true",
+KINDS = {"interval": "'1 hour'", "uuid": "'{key}'", "timestamp with time zone": f"'{NOW}'", "date": f"'{NOW[:10]}'", "boolean": "true",
          "bytea": "sha256('x')", "jsonb": "'{{}}'"}  # fmt: skip
 
 
@@ -77,6 +77,8 @@ def row_of(connection: Connection, name: str, organization: uuid.UUID) -> dict[s
             row[column["name"]] = VALUES.get(column["name"], kind.format(key=organization))
     if name not in ("organizations", "channels", "metrics", "exchange_rates") and "organization_id" in row:
         row["organization_id"] = f"'{organization}'"
+    if name == "data_sources":
+        row["id"] = f"'{organization}'"  # as in the rows that refer to it
     return row
 
 
@@ -95,12 +97,12 @@ def world(connection: Connection) -> Iterator[Connection]:
         rows(connection, "insert into public.organization_members values (%s, %s, %s)", ACME, USERS[user], role)
     rows(connection, "insert into public.organization_members values (%s, %s, 'owner')", OTHER, USERS["other"])
     rows(connection, "delete from public.organization_members where user_id = %s", USERS["removed"])
-    for name, kind in relations(connection).items():
+    for name, kind in sorted(relations(connection).items(), key=lambda item: item[0] != "data_sources"):
         if kind in "rp" and name not in ("organizations", "organization_members"):
             for organization in (ACME, OTHER):
                 row = row_of(connection, name, organization)
-                if rows(connection, f"select from {qualified(name)} limit 1") and "organization_id" not in row:
-                    continue
+                if "organization_id" not in row and rows(connection, f"select 1 from {qualified(name)} limit 1"):
+                    continue  # common to all
                 if name == "event_keys":
                     row["key_sha256"] = f"sha256('{organization}')"
                 insert(connection, name, row)
