@@ -44,6 +44,24 @@ def test_every_spelling_of_a_postgresql_url(home: Path, monkeypatch: pytest.Monk
     assert not home.exists()
 
 
+@pytest.mark.parametrize(
+    ("url", "user", "password", "host"),
+    [
+        ("postgresql://u:p?w/#@h/d", "u", "p?w/#", "h"),
+        ("postgresql://user@server:pw@h:6543/d", "user@server", "pw", "h"),
+        ("postgresql://u:pw@[::1]:6543/d", "u", "pw", "::1"),
+        ("postgresql://u:pw@/d?host=/run/postgresql", "u", "pw", None),
+    ],
+)
+def test_urls_that_look_odd(
+    home: Path, monkeypatch: pytest.MonkeyPatch, url: str, user: str, password: str, host: str | None
+) -> None:
+    """Marks in a password that need no encoding, a hoster's user names, an address of its own kind, a socket."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    parsed = analytics_url()
+    assert (parsed.username, parsed.password, parsed.host) == (user, password, host)
+
+
 def test_dagsters_own_url_is_taken_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for the driver: from SQLAlchemy 2.1 on none means psycopg 3, with which dagster-postgres fails."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://u@db.example/data")
@@ -72,6 +90,10 @@ def test_options_of_the_url_reach_both_connections(database: str, monkeypatch: p
         ("mysql://u:SECRET@h/d", "DATABASE_URL names a mysql database; only PostgreSQL"),
         ("sqlite:////tmp/x.db", "DATABASE_URL names a sqlite database; only PostgreSQL"),
         ("u:SECRET@h", "DATABASE_URL is not a database URL; expected postgresql://"),
+        ("postgresql://u:p@SECRET@h/d", "DATABASE_URL has an @ too many: within a password write @ as %40"),
+        ("postgresql://u:p@x/SECRET@h/d", "DATABASE_URL has an @ too many"),
+        ("postgresql://u:p@x?SECRET@h/d", "DATABASE_URL has an @ too many"),
+        ("postgresql://u:p@x:SECRET@h/d", "DATABASE_URL is not a database URL"),
         ("postgresql://u:SECRET@h:port/d", "DATABASE_URL is not a database URL; expected postgresql://"),
         ("postgresql://u:SECRET@127.0.0.1:1/d", "no connection to PostgreSQL: .*127.0.0.1.*refused"),
         ("postgresql://u:SECRET@no-such-host.invalid/d", "no connection to PostgreSQL: .*no-such-host.invalid"),
@@ -80,7 +102,7 @@ def test_options_of_the_url_reach_both_connections(database: str, monkeypatch: p
 )
 def test_a_url_that_leads_nowhere(home: Path, monkeypatch: pytest.MonkeyPatch, url: str, words: str) -> None:
     """One line that says what is wrong, and never the password. (A port that is no number, and an option that libpq
-    does not know, ended in a traceback.)"""
+    does not know, ended in a traceback. Of a password with an @ in it, the rest was named as the host.)"""
     monkeypatch.setenv("DATABASE_URL", url)
     with pytest.raises(DatabaseError) as refusal:
         connect()
