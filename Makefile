@@ -37,12 +37,13 @@ ui: $(STAMP) ## Dagster's web interface, daemon and the collector on the same da
 test: $(STAMP) ## Run the tests (ARGS= goes to pytest)
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP) ## ruff, mypy, squawk, the definitions
+lint: $(STAMP) ## ruff, mypy, squawk, the definitions, the dependencies
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy analytics_assets analytics_assets_tests benchmarks
 	@$(BIN)/squawk --config squawk.toml sql/migrations/*.sql
 	@DAGSTER_HOME= $(BIN)/dg check defs
+	@$(BIN)/python -m analytics_assets_tests.audit
 
 bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, beside their peers and limits
 	@$(BIN)/python -m benchmarks.aggregation
