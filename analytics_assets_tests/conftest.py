@@ -46,13 +46,13 @@ def _folder_in_memory() -> str | None:
 _ROOM = 8 * 2**30
 _PREFIX = "analytics-tests-"
 _MEMORY = _folder_in_memory()
-os.environ["ANALYTICS_HOME"] = _HOME = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY)
+os.environ["ANALYTICS_HOME"] = HOME = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY)
 
 Connection = psycopg.Connection[dict[str, Any]]
 
 
 def pytest_sessionfinish() -> None:
-    shutil.rmtree(_HOME, ignore_errors=True)
+    shutil.rmtree(HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +67,10 @@ def server_url() -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
+        # Four thousand rounds of hashing a connection, of which tests make tens of thousands; the password stays as long.
+        connection.execute("set scram_iterations = 1")
+        password = psycopg.sql.Literal(make_url(url).password)
+        connection.execute(psycopg.sql.SQL("alter role current_user password {}").format(password))
         if _MEMORY:
             connection.execute("alter system set max_wal_size = '256MB'")
         connection.execute("select pg_reload_conf()")
