@@ -52,6 +52,10 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 
 def pytest_sessionfinish() -> None:
+    from analytics_assets.database import stop_embedded
+
+    # Else it goes on in a folder that is gone, until it notices after a minute.
+    stop_embedded(Path(HOME))
     shutil.rmtree(HOME, ignore_errors=True)
 
 
