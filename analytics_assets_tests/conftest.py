@@ -45,8 +45,8 @@ def _folder_in_memory() -> str | None:
 
 _ROOM = 8 * 2**30
 _PREFIX = "analytics-tests-"
-_MEMORY = _folder_in_memory()
-os.environ["ANALYTICS_HOME"] = HOME = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY)
+MEMORY = _folder_in_memory()
+os.environ["ANALYTICS_HOME"] = HOME = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=MEMORY)
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -90,7 +90,7 @@ def server_url() -> str:
         connection.execute("set scram_iterations = 1")
         password = psycopg.sql.Literal(make_url(url).password)
         connection.execute(psycopg.sql.SQL("alter role current_user password {}").format(password))
-        if _MEMORY:
+        if MEMORY:
             connection.execute("alter system set max_wal_size = '256MB'")
         connection.execute("select pg_reload_conf()")
     return url
