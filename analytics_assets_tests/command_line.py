@@ -11,6 +11,8 @@ import traceback
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 
+# Loaded now, with the settings of all tests: a command that is given others must not be the first to load them.
+import analytics_assets.definitions  # noqa: F401
 from analytics_assets.cli import main
 
 
