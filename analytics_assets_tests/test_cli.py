@@ -1,4 +1,4 @@
-"""The command line as an operator meets it: a process, its exit status, what it says."""
+"""The command line as an operator meets it: its exit status, what it says; and that a process of its own says the same."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from analytics_assets.cli import app
 from analytics_assets.database import connect
+from analytics_assets_tests.command_line import analytics
 from analytics_assets_tests.woocommerce import Connection, add_organization, order, take_in
 
 Result = subprocess.CompletedProcess[str]
@@ -20,8 +21,8 @@ DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - tim
 FROM, TO = f"{DAY:%Y-%m-%d}", f"{DAY + timedelta(days=1):%Y-%m-%d}"
 
 
-def analytics(*arguments: str, **variables: str) -> Result:
-    """`analytics ARGUMENTS`, to its end."""
+def process(*arguments: str, **variables: str) -> Result:
+    """`analytics ARGUMENTS` as a process of its own, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "analytics_assets.cli", *arguments],
         env=os.environ | variables, capture_output=True, text=True, timeout=120,
@@ -77,6 +78,23 @@ def test_organizations(connection: Connection) -> None:
     assert re.search(r"^acme +\[b\]Acme\[/b\] \[/x\] +Europe/London +GBP +acme +no ", listed, re.MULTILINE), listed
 
 
+def test_a_process_of_its_own_says_the_same(database: str, tmp_path: Path) -> None:
+    """What is done, refused, called wrongly, and without a database: status and every word, on the same streams."""
+    assert process("organizations", "add", "acme", "--name", "[b]Ä").returncode == 0
+    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    cases: list[tuple[int, list[str], dict[str, str]]] = [
+        (0, ["organizations", "list"], {}),
+        (1, ["organizations", "deactivate", "nobody"], {}),
+        (2, ["organizations", "spread"], {}),
+        (1, ["organizations", "list"], nowhere),
+    ]
+    for status, arguments, variables in cases:
+        real, here = process(*arguments, **variables), analytics(*arguments, **variables)
+        assert (real.returncode, real.stdout) == (here.returncode, here.stdout) == (status, real.stdout), arguments
+        # Usage names the program, which here is pytest's.
+        assert real.stderr.splitlines()[-2:] == here.stderr.splitlines()[-2:] and bool(real.stdout) != bool(real.stderr)
+
+
 def test_a_warning_before_dagsters_limit(database: str) -> None:
     """Keys x hours of the window, from 90 % of 100,000 on; it names the number of cells that stays below."""
     result = analytics("organizations", "add", "acme", ANALYTICS_HOURLY_START="2010-01-01")
@@ -112,7 +130,7 @@ def test_a_command_called_wrongly(database: str, tmp_path: Path) -> None:
     misused("-1 cells: expected", "organizations", "spread", "--cells", "-1")
     misused("'x' is no id", "quarantine", "discard", "x")
     misused("expected a date such as", "rates", "add", "USD", "EUR", "monday", "0.9")
-    misused("(?s)does.*not exist", "rates", "import", str(tmp_path / "none.csv"))
+    misused("(?s)does.*not.*exist", "rates", "import", str(tmp_path / "none.csv"))
     misused("line_number|expected the columns", "rates", "import", pages(tmp_path, "a.csv", "from,to", "USD,EUR"))
     misused("b.csv:2: expected a date", "rates", "import", pages(tmp_path, "b.csv", "from_currency,to_currency,date,rate", "USD"))
 
@@ -189,8 +207,8 @@ def test_backfill(connection: Connection, tmp_path: Path) -> None:
         good = [order(number, DAY + timedelta(hours=9), "10.50") for number in (1, 2)]
         take_in(connection, tmp_path, slug, "orders", [*good, order(3, DAY + timedelta(hours=11)) | extra])
         extra = {"total": "much"}
-    output = done("backfill", "--organization", "whole", "--from", FROM, "--to", TO)
-    assert re.search(r"\b0 not done", output)
+    result = process("backfill", "--organization", "whole", "--from", FROM, "--to", TO)
+    assert result.returncode == 0 and re.search(r"\b0 not done", result.stdout), result.stderr + result.stdout
     rows = connection.execute(
         "select o.slug, extract(hour from a.timestamp at time zone 'UTC')::int as hour, a.value::text from public.hourly_aggregates a"
         " join public.organizations o on o.id = a.organization_id where a.metric = 'total_sales' order by 2"

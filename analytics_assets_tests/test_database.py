@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 
 from analytics_assets.database import DatabaseError, analytics_url, connect, conninfo, dagster_url, stop_embedded
 from analytics_assets.settings import SettingError, Settings, note
+from analytics_assets_tests.conftest import MEMORY
 
 SECRET = "pa55@word/?#"
 
@@ -170,8 +171,8 @@ class Program:
 
 @pytest.fixture
 def embedded_home() -> Iterator[Path]:
-    """A home folder of its own, the server in it stopped at the end. (Below /tmp: pytest closes its own folders.)"""
-    folder = Path(tempfile.mkdtemp(prefix="analytics-home-"))
+    """A home folder of its own, the server in it stopped at the end. (Not below pytest's own folders, which it closes.)"""
+    folder = Path(tempfile.mkdtemp(prefix="analytics-home-", dir=MEMORY))
     yield folder
     stop_embedded(folder)
     shutil.rmtree(folder)

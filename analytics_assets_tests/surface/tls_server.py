@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from analytics_assets_tests.browser.dagster_ui import wait_for
+from analytics_assets_tests.conftest import MEMORY
 
 USER = "analytics"
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql@*/bin")
@@ -88,7 +89,7 @@ class TLSServer:
 @contextmanager
 def tls_server(binaries: Path) -> Iterator[TLSServer]:
     """A server of these binaries, with nothing in it, until the block ends."""
-    folder = Path(tempfile.mkdtemp(prefix="analytics-tls-"))
+    folder = Path(tempfile.mkdtemp(prefix="analytics-tls-", dir=MEMORY))
     data = folder / "data"
     # PostgreSQL refuses to run as root.
     user = next(name for name in ("postgres", "nobody") if _exists(name)) if os.getuid() == 0 else None
