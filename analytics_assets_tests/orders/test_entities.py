@@ -216,7 +216,7 @@ def test_new_customer_moves_to_an_older_order_that_comes_late(connection: Connec
     assert daily(connection, "acme", "customers_returning") == {DAY.date(): 0, second_day.date(): 1}
 
 
-def test_addresses_stay_in_raw_pages_and_quarantine(connection: Connection, tmp_path: Path) -> None:
+def test_addresses_stay_in_raw_pages(connection: Connection, tmp_path: Path) -> None:
     org = add_organization(connection)
     take_in(
         connection,
@@ -246,7 +246,7 @@ def test_addresses_stay_in_raw_pages_and_quarantine(connection: Connection, tmp_
         assert found is not None
         if found["n"]:
             holding.add(str(table["name"]).removeprefix("partitions.").split("_2")[0])
-    assert holding == {"raw_data_backup", "quarantine"}
+    assert holding == {"raw_data_backup"}
 
 
 def test_same_content_again_writes_no_entity(connection: Connection, tmp_path: Path) -> None:
