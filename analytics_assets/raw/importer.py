@@ -129,7 +129,14 @@ class _Importer:
             "api_version": None,
         }
 
+    def _hold(self) -> None:
+        row = self.connection.execute(query("hold_organization"), {"organization_id": self.target.organization_id}).fetchone()
+        if row is None or not row["is_there"]:
+            self.connection.rollback()
+            raise ImportRefused("the organisation was deleted while its pages were taken in: nothing of them is kept")
+
     def quarantine(self, path: Path, chunk: Chunk, reason: str) -> None:
+        self._hold()
         self.connection.execute(
             query("quarantine_page"),
             self._parameters() | {"reason": reason, "file_name": path.name, "line_number": chunk.line, "content": chunk.content},
@@ -140,6 +147,7 @@ class _Importer:
             self.report.quarantined.append((path.name, chunk.line, reason))
 
     def _store(self, batch: list[tuple[Chunk, Page, datetime]]) -> None:
+        self._hold()
         with self.connection.cursor() as cursor:
             cursor.execute(query("stage_pages"))
             with cursor.copy("copy pg_temp.staged_pages from stdin (format binary)") as copy:
@@ -210,7 +218,8 @@ def import_files(
 
     A page is stored once, whatever file it comes in and however often; what is no page goes to quarantine with file,
     line and reason, and the rest goes in. Each batch is a transaction of its own, so an import that was broken off is
-    simply done again. ``on_bytes`` hears of each piece of a file that was read. Raises FileError.
+    simply done again. ``on_bytes`` hears of each piece of a file that was read. Raises FileError, and ImportRefused where the
+    organisation is deleted meanwhile.
     """
     report = ImportReport()
     importer = _Importer(connection, target, report)

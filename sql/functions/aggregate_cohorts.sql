@@ -15,7 +15,7 @@ returns table (organization_id uuid, rows_written bigint, rows_deleted bigint, d
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off as $$
 #variable_conflict use_column
 begin
-    perform private.lock_organizations('cohorts', organization_ids);
+    organization_ids := private.lock_organizations('cohorts', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_date::timestamp at time zone 'UTC',
                                       (to_date + 1)::timestamp at time zone 'UTC');
     drop table if exists pg_temp.cohort_open, pg_temp.cohort_scope, pg_temp.cohort_period_types, pg_temp.cohort_lines,

@@ -17,7 +17,7 @@ declare
     from_time timestamptz := (from_date::timestamp - interval '14 hours') at time zone 'UTC';
     to_time timestamptz := (to_date::timestamp + interval '37 hours') at time zone 'UTC';
 begin
-    perform private.lock_organizations('daily', organization_ids);
+    organization_ids := private.lock_organizations('daily', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_date::timestamp at time zone 'UTC',
                                       (to_date + 1)::timestamp at time zone 'UTC');
     drop table if exists pg_temp.open_days, pg_temp.blocked_days, pg_temp.daily_diff, pg_temp.daily_changes,

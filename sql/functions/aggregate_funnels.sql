@@ -15,7 +15,7 @@ declare
     to_time timestamptz := (to_date + 1)::timestamp at time zone 'UTC';
     kept_from timestamptz := private.events_kept_from();
 begin
-    perform private.lock_organizations('funnels', organization_ids);
+    organization_ids := private.lock_organizations('funnels', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_time, to_time);
     drop table if exists pg_temp.funnel_days, pg_temp.due_funnels, pg_temp.funnel_diff,
         pg_temp.funnel_changes;

@@ -22,7 +22,7 @@ declare
     closed_ids uuid[]; closed_buckets timestamptz[];
 begin
     from_time := date_trunc('hour', from_time);
-    perform private.lock_organizations('hourly', organization_ids);
+    organization_ids := private.lock_organizations('hourly', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_time - interval '2 days', to_time + interval '2 days');
 
     -- Read before the rows are: an hour marked in between keeps a newer version, and stays stale.

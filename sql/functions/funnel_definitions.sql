@@ -76,7 +76,7 @@ end $$;
 -- A day becomes final when its window has passed, also when no event comes any more: such days are marked, once.
 create or replace function private.mark_final_funnels(from_time timestamptz, to_time timestamptz) returns bigint
 language sql set search_path = '' set timezone = 'UTC' as $$
-    select coalesce(private.mark_stale('funnel_analysis', array_agg(d.organization_id), array_agg(d.bucket)), 0)
+    select coalesce(private.mark_stale_apart('funnel_analysis', array_agg(d.organization_id), array_agg(d.bucket)), 0)
     from (
         select distinct a.organization_id, a.date::timestamp at time zone 'UTC' as bucket
         from public.funnel_analysis a

@@ -12,7 +12,7 @@ returns table (organization_id uuid, pages bigint, records bigint, changed bigin
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning as $$
 #variable_conflict use_column
 begin
-    perform private.lock_organizations('entities', organization_ids);
+    organization_ids := private.lock_organizations('entities', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_time, to_time);
 
     drop table if exists pg_temp.open_pages, pg_temp.parsed_orders, pg_temp.parsed_refunds, pg_temp.parsed_customers,
@@ -257,8 +257,8 @@ begin
     if found_row.id is null then
         return null;
     end if;
-    perform private.mark_stale('orders', array_agg(found_row.organization_id), array_agg(l.bucket)),
-            private.mark_stale('hourly_aggregates', array_agg(found_row.organization_id), array_agg(l.bucket))
+    perform private.mark_stale_apart('orders', array_agg(found_row.organization_id), array_agg(l.bucket)),
+            private.mark_stale_apart('hourly_aggregates', array_agg(found_row.organization_id), array_agg(l.bucket))
     from public.partition_ledger l
     where l.organization_id = found_row.organization_id and l.asset = 'orders' and l.status = 'failed'
       and l.bucket > found_row.window_start - interval '1 hour' and l.bucket <= found_row.window_end;

@@ -13,7 +13,7 @@ begin
     organization_ids := array(
         select distinct s.organization_id from public.data_sources s
         where s.organization_id = any (organization_ids) and s.source_type = register_raw_pages.source_type);
-    perform private.lock_organizations('raw', organization_ids);
+    organization_ids := private.lock_organizations('raw', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_time, to_time);
     return query
     with reasons as materialized (

@@ -5,7 +5,8 @@
 -- an id that is known belongs to its user from its first event on (private.take_in_identities), sessions are intervals
 -- of a visitor's events (private.assign_sessions). Hours that are over become stale for the asset event_tracking in the same
 -- transaction; the running hour is taken by its tick. Two connections that store events of one organisation take turns.
--- Returns how many messages were stored, and how many had been before. Staged rows that are known are deleted.
+-- Returns how many messages were stored, and how many had been before. Staged rows that are known are deleted, and so are those
+-- of organisations that are gone, which count nowhere.
 --
 -- (Generic plans: planning anew costs as much as storing a thousand events. Lookups by key stand in functions of their own,
 -- where a table that was small when they were planned cannot make them read it whole.)
@@ -17,6 +18,7 @@ declare
     received bigint;
     fresh bigint;
     organization_ids uuid[];
+    present_ids uuid[];
     links bigint;
     noted_organizations uuid[];
     noted_ids uuid[];
@@ -27,7 +29,16 @@ begin
         return;
     end if;
     perform private.prepare_event_tables();
-    perform private.lock_organizations('events', organization_ids);
+    present_ids := private.lock_organizations('events', organization_ids);
+    if cardinality(present_ids) < cardinality(organization_ids) then
+        -- Deleted since their keys were looked up.
+        delete from pg_temp.staged_events s where s.organization_id <> all (present_ids);
+        select count(*) into received from pg_temp.staged_events s;
+        if received = 0 then
+            return query select 0::bigint, 0::bigint;
+            return;
+        end if;
+    end if;
 
     with noted as (
         insert into public.event_messages as m (organization_id, id)

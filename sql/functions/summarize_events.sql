@@ -23,8 +23,8 @@ declare
     day_ids uuid[]; days date[];
 begin
     from_time := date_trunc('hour', from_time);
-    perform private.lock_organizations('event_hours', organization_ids);
-    perform private.lock_organizations('event_days', organization_ids);
+    organization_ids := private.lock_organizations('event_hours', organization_ids);
+    organization_ids := private.lock_organizations('event_days', organization_ids);
 
     -- Read before the events are: an hour marked in between keeps a newer version, and stays stale.
     select array_agg(o.organization_id), array_agg(o.bucket), array_agg(o.input_version)

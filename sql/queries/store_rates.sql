@@ -53,20 +53,20 @@ with stored as (
     join public.organizations g on g.id = e.organization_id and g.currency = s.to_currency
     where e.event_name in ('Order Completed', 'Order Refunded') and e.user_id is not null
 ), marked_cohorts as (
-    select private.mark_stale('cohort_analysis', array_agg(organization_id order by organization_id, bucket),
-                              array_agg(bucket order by organization_id, bucket)) as days
+    select private.mark_stale_apart('cohort_analysis', array_agg(organization_id order by organization_id, bucket),
+                                    array_agg(bucket order by organization_id, bucket)) as days
     from purchases
 ), marked_days as (
-    select private.mark_stale('daily_aggregates', array_agg(organization_id order by organization_id, bucket),
-                              array_agg(bucket order by organization_id, bucket)) as days
+    select private.mark_stale_apart('daily_aggregates', array_agg(organization_id order by organization_id, bucket),
+                                    array_agg(bucket order by organization_id, bucket)) as days
     from affected_days
 ), marked_events as (
-    select private.mark_stale('event_tracking', array_agg(organization_id order by organization_id, bucket),
-                              array_agg(bucket order by organization_id, bucket)) as hours
+    select private.mark_stale_apart('event_tracking', array_agg(organization_id order by organization_id, bucket),
+                                    array_agg(bucket order by organization_id, bucket)) as hours
     from affected_events
 ), marked as (
-    select private.mark_stale('hourly_aggregates', array_agg(organization_id order by organization_id, bucket),
-                              array_agg(bucket order by organization_id, bucket)) as hours
+    select private.mark_stale_apart('hourly_aggregates', array_agg(organization_id order by organization_id, bucket),
+                                    array_agg(bucket order by organization_id, bucket)) as hours
     from affected
 )
 select (select count(*) from stored) as changed, (select hours from marked) + (select hours from marked_events) as hours,

@@ -33,8 +33,8 @@ with first_seen as (
     join stored t using (content_sha256)
     cross join lateral unnest(f.instants) as i (instant)
 ), marked as (
-    select private.mark_stale('orders', array_agg(%(organization_id)s::uuid order by h.bucket), array_agg(h.bucket order by h.bucket)),
-           private.mark_stale(%(raw_asset)s, array_agg(%(organization_id)s::uuid order by h.bucket), array_agg(h.bucket order by h.bucket))
+    select private.mark_stale_apart('orders', array_agg(%(organization_id)s::uuid order by h.bucket), array_agg(h.bucket order by h.bucket)),
+           private.mark_stale_apart(%(raw_asset)s, array_agg(%(organization_id)s::uuid order by h.bucket), array_agg(h.bucket order by h.bucket))
     from hours h
 )
 select (select count(*) from stored) as stored, (select count(*) from staged_pages) as staged,
