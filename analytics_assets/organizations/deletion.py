@@ -61,13 +61,11 @@ def delete(
     deleted = 0
     try:
         for number, piece in enumerate(pieces, 1):
-            deleted += _number(connection.execute(query("delete_tenant_rows"), {**who, "piece": piece["piece"]}))
-            connection.commit()
+            deleted += _seized(connection, "delete_tenant_rows", {**who, "piece": piece["piece"]})
             on_piece(piece["table_name"], number, len(pieces))
         # Twice: whoever waited for the turn of the first writes after it, and finds no organisation any more.
         for _ in range(2):
-            deleted += _number(connection.execute(query("delete_organization_row"), who))
-            connection.commit()
+            deleted += _seized(connection, "delete_organization_row", who)
     except psycopg.errors.ForeignKeyViolation as error:
         connection.rollback()
         detail = error.diag.message_detail or error.diag.message_primary
@@ -84,3 +82,15 @@ def _number(cursor: psycopg.Cursor[dict[str, Any]]) -> int:
     row = cursor.fetchone()
     assert row is not None
     return int(row["deleted"])
+
+
+def _seized(connection: psycopg.Connection[dict[str, Any]], name: str, values: dict[str, Any]) -> int:
+    """One transaction. It gives way to who holds the organisation's row, and may be waiting for a turn that it has."""
+    while True:
+        try:
+            deleted = _number(connection.execute(query(name), values))
+            connection.commit()
+            return deleted
+        except psycopg.errors.LockNotAvailable:
+            connection.rollback()
+            time.sleep(0.1)

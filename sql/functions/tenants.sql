@@ -33,16 +33,7 @@ begin
     end loop;
 end $$;
 
--- Every turn that a writer takes for an organisation, in the order of the lineage: nobody writes its rows meanwhile.
-create or replace function private.lock_all_writers(organization uuid) returns void
-language plpgsql set search_path = '' as $$
-declare
-    purpose text;
-begin
-    foreach purpose in array array['raw', 'entities', 'events', 'event_hours', 'event_days', 'hourly', 'daily', 'cohorts', 'funnels'] loop
-        perform private.lock_organizations(purpose, array[organization]);
-    end loop;
-end $$;
+drop function if exists private.lock_all_writers(uuid);
 
 -- Nothing new comes in: schedules leave it out, its write keys are refused, a sync under way loses its lease and with it
 -- the right to store.
@@ -68,7 +59,7 @@ begin
     if not exists (select from private.tenant_pieces() p where p.piece = delete_tenant_rows.piece) then
         return 0;  -- dropped by maintenance meanwhile
     end if;
-    perform private.lock_all_writers(organization);
+    perform private.seize_organization(organization);
     execute format('delete from %s where organization_id = $1', piece) using organization;
     get diagnostics deleted = row_count;
     return deleted;
