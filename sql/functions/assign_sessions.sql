@@ -5,11 +5,14 @@
 -- its start. Stored sessions are taken as intervals and never read event by event; an event that lies before, after or
 -- between them extends them or makes one of two.
 
--- The events of the batch, and of sessions that were broken up, with the start of the session that they make, into
--- pg_temp.event_parts; the sessions into pg_temp.event_islands.
+-- The sessions of the batch's events into pg_temp.event_islands: by runs (private.place_event_runs); of other events, and of sessions
+-- that were broken up, event by event: with the start of the session that they make into pg_temp.event_parts.
 create or replace function private.assign_sessions() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
+    if private.place_event_runs() = 0 and not exists (select from pg_temp.event_points) then
+        return;
+    end if;
     update pg_temp.event_points p set visitor_no = v.visitor_no
     from pg_temp.event_visitors v
     where v.organization_id = p.organization_id and v.visitor_id = p.visitor_id and v.sent_id is null;
@@ -20,7 +23,11 @@ begin
            s."timestamp", (s.event_type in ('page', 'screen'))::integer, s.ctid, v.is_known or s.user_id is not null
     from pg_temp.staged_events s
     join pg_temp.event_visitors v
-        on v.organization_id = s.organization_id and v.sent_id = coalesce(s.user_id, s.anonymous_id);
+        on v.organization_id = s.organization_id and v.sent_id = coalesce(s.user_id, s.anonymous_id)
+    where not exists (
+        select from pg_temp.event_islands i
+        where i.organization_id = s.organization_id and i.sent_id = coalesce(s.user_id, s.anonymous_id)
+          and i.own_id = coalesce(s.own_session_id, ''));
 
     perform private.find_session_neighbours(min(p.at), max(p.at)) from pg_temp.event_points p;
 
@@ -50,9 +57,10 @@ begin
     from followed f;
 
     insert into pg_temp.event_islands
-        (organization_id, visitor_id, visitor_no, own_id, island_start, last_activity, events, page_views, place, is_user, session_id)
+        (organization_id, visitor_id, visitor_no, own_id, island_start, last_activity, events, page_views, place, first_place, is_user,
+         is_stored, session_id)
     select i.organization_id, i.visitor_id, i.visitor_no, i.own_id, i.island_start, i.last_activity, i.events, i.page_views,
-           i.place, i.is_user,
+           i.place, i.place, i.is_user, false,
            case when i.own_id = ''
                then 's_' || left(md5(i.visitor_id || '|' || round(date_part('epoch', i.island_start) * 1000000)::bigint), 24)
                else i.own_id end

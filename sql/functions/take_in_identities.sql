@@ -61,14 +61,14 @@ create or replace function private.find_event_visitors() returns void
 language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     insert into pg_temp.event_visitors
-        (organization_id, sent_id, visitor_id, visitor_no, is_known, first_seen_at, signed_up_at, user_id, email_hash)
+        (organization_id, sent_id, visitor_id, visitor_no, is_known, is_alone, first_seen_at, signed_up_at, user_id, email_hash)
     select v.organization_id, v.sent_id, v.visitor_id, dense_rank() over (order by v.organization_id, v.visitor_id collate "C"), v.is_known,
-           o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash
+           count(*) over (partition by v.organization_id, v.visitor_id collate "C") = 1, o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash
     from (
         select r.organization_id, r.sent_id, i.user_id is not null as is_known,
                case when i.user_id is null then r.sent_id when j.user_id is null then i.user_id
                     else private.visitor_of(r.organization_id, r.sent_id) end as visitor_id
-        from (select distinct s.organization_id, coalesce(s.user_id, s.anonymous_id) as sent_id from pg_temp.staged_events s) r
+        from (select distinct q.organization_id, q.sent_id from pg_temp.event_runs q) r
         left join lateral (
             select i.user_id from public.event_identities i
             where i.organization_id = r.organization_id and i.known_as = r.sent_id

@@ -31,15 +31,16 @@ begin
            i.country, i.city, i.device_type, i.browser, i.os, i.last_activity > now() - interval '30 minutes',
            i.page_at, i.referrer_at, i.agent_at, i.place_at, i.address_at
     from (
-        -- Nearly always the batch has one event of a session.
-        select i.*, s.page_url, s.referrer, s.user_agent, s.ip_address, s.country, s.city, s.device_type, s.browser, s.os,
+        -- Nearly always one event says all of it, but for the referrer, which is the first one's.
+        select i.*, s.page_url, f.referrer, s.user_agent, s.ip_address, s.country, s.city, s.device_type, s.browser, s.os,
                case when s.page_url is not null then s."timestamp" end as page_at,
-               case when s.referrer is not null then s."timestamp" end as referrer_at,
+               case when f.referrer is not null then f."timestamp" end as referrer_at,
                case when num_nonnulls(s.user_agent, s.device_type, s.browser, s.os) > 0 then s."timestamp" end as agent_at,
                case when num_nonnulls(s.country, s.city) > 0 then s."timestamp" end as place_at,
                case when s.ip_address is not null then s."timestamp" end as address_at
         from pg_temp.event_islands i
         join pg_temp.staged_events s on s.ctid = i.place
+        join pg_temp.staged_events f on f.ctid = i.first_place
         union all
         select i.*, d.page_url, d.referrer, d.user_agent, d.ip_address, d.country, d.city, d.device_type, d.browser, d.os,
                d.page_at, d.referrer_at, d.agent_at, d.place_at, d.address_at
@@ -87,7 +88,20 @@ end $$;
 create or replace function private.describe_sessions(keep_from timestamptz) returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
-    with said as (
+    with places as (
+        select p.visitor_no, p.own_id, p.island_start, p.place
+        from pg_temp.event_islands i
+        join pg_temp.event_parts p
+            on p.visitor_no = i.visitor_no and p.own_id = i.own_id and p.island_start = i.island_start
+        where i.place is null and i.sent_id is null and i.last_activity > keep_from
+        union all
+        select i.visitor_no, i.own_id, i.island_start, s.ctid
+        from pg_temp.event_islands i
+        join pg_temp.staged_events s
+            on s.organization_id = i.organization_id and coalesce(s.user_id, s.anonymous_id) = i.sent_id
+           and coalesce(s.own_session_id, '') = i.own_id
+        where i.place is null and i.sent_id is not null and i.last_activity > keep_from
+    ), said as (
         select p.visitor_no, p.own_id, p.island_start, s.page_url, s.referrer, s.ip_address,
                array[coalesce(s.device_type, ''), coalesce(s.browser, ''), coalesce(s.os, ''), coalesce(s.user_agent, '')] as agent,
                array[coalesce(s.country, ''), coalesce(s.city, '')] as place,
@@ -96,11 +110,8 @@ begin
                case when num_nonnulls(s.user_agent, s.device_type, s.browser, s.os) > 0 then s."timestamp" end as agent_at,
                case when num_nonnulls(s.country, s.city) > 0 then s."timestamp" end as place_at,
                case when s.ip_address is not null then s."timestamp" end as address_at
-        from pg_temp.event_islands i
-        join pg_temp.event_parts p
-            on p.visitor_no = i.visitor_no and p.own_id = i.own_id and p.island_start = i.island_start
+        from places p
         join pg_temp.staged_events s on s.ctid = p.place
-        where i.place is null and i.last_activity > keep_from
         union all
         select k.visitor_no, k.own_id, k.island_start, k.page_url, k.referrer, k.ip_address,
                array[coalesce(k.device_type, ''), coalesce(k.browser, ''), coalesce(k.os, ''), coalesce(k.user_agent, '')],
