@@ -8,18 +8,17 @@
 -- Returns how many messages were stored, and how many had been before. Staged rows that are known are deleted.
 --
 -- (Generic plans: planning anew costs as much as storing a thousand events. Lookups by key stand in functions of their own,
--- where a table that was small when they were planned cannot make them read it whole.)
+-- where a table that was small when they were planned cannot make them read it whole. No merge joins: what is joined beside them
+-- are the batch's own tables, and sorting their wide rows costs more than all else of the join.)
 create or replace function private.store_events() returns table (stored bigint, duplicates bigint)
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off
-set plan_cache_mode = force_generic_plan as $$
+set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     received bigint;
     fresh bigint;
     organization_ids uuid[];
     links bigint;
-    noted_organizations uuid[];
-    noted_ids uuid[];
 begin
     perform private.prepare_event_tables();
     perform private.find_event_runs();
@@ -30,19 +29,15 @@ begin
     end if;
     perform private.lock_organizations('events', organization_ids);
 
-    with noted as (
-        insert into public.event_messages as m (organization_id, id)
-        select s.organization_id, s.id from pg_temp.staged_events s
-        on conflict do nothing
-        returning m.organization_id, m.id
-    )
-    select count(*), array_agg(n.organization_id), array_agg(n.id) into fresh, noted_organizations, noted_ids from noted n;
-    -- Nearly always all of them are new.
-    if fresh < received then
-        perform private.drop_known_events(noted_organizations, noted_ids);
+    -- Nearly always all of them are new, and each is written at once; else those that are known are looked for.
+    begin
+        insert into public.event_messages (organization_id, id) select s.organization_id, s.id from pg_temp.staged_events s;
+        fresh := received;
+    exception when unique_violation then
+        fresh := private.drop_known_events();
         delete from pg_temp.event_runs;
         perform private.find_event_runs();
-    end if;
+    end;
     if fresh = 0 then
         return query select 0::bigint, received;
         return;
@@ -110,11 +105,22 @@ begin
     return query select fresh, received - fresh;
 end $$;
 
--- Of the staged rows leave those that are known, and of doubles within the batch all but the earliest. The arrays: the messages
--- that the batch brought first.
-create or replace function private.drop_known_events(organization_ids uuid[], ids uuid[]) returns void
+-- Notes the messages of the batch that are new. Of the staged rows leave those that are known, and of doubles within the batch all but
+-- the earliest. Returns how many stay.
+create or replace function private.drop_known_events() returns bigint
 language plpgsql set search_path = '' set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    fresh bigint;
+    organization_ids uuid[];
+    ids uuid[];
 begin
+    with noted as (
+        insert into public.event_messages as m (organization_id, id)
+        select s.organization_id, s.id from pg_temp.staged_events s
+        on conflict do nothing
+        returning m.organization_id, m.id
+    )
+    select count(*), array_agg(n.organization_id), array_agg(n.id) into fresh, organization_ids, ids from noted n;
     with kept as materialized (
         select distinct on (s.organization_id, s.id) s.ctid as place
         from pg_temp.staged_events s
@@ -122,6 +128,7 @@ begin
         order by s.organization_id, s.id, s."timestamp", s.received_at, s.slot
     )
     delete from pg_temp.staged_events s where not exists (select from kept k where k.place = s.ctid);
+    return fresh;
 end $$;
 
 -- Where one batch is worked on. Once a connection, since making a table writes to the catalogue; emptied by each commit.

@@ -115,9 +115,14 @@ begin
         where i.organization_id = a.organization_id and i.known_as = a.sent_id
         offset 0
     ) i on true
+    -- (Not exists(): after an "or" it was looked up in a hash of all visitors.)
+    left join lateral (
+        select v.visitor_id from public.visitors v
+        where v.organization_id = a.organization_id and v.visitor_id = a.sent_id
+        offset 0
+    ) v on true
     -- An id that is seen for the first time, as most of them, has nothing to move.
-    where i.known_as is not null
-       or exists (select from public.visitors v where v.organization_id = a.organization_id and v.visitor_id = a.sent_id);
+    where i.known_as is not null or v.visitor_id is not null;
 
     insert into public.event_identities as i (organization_id, identified_at, known_as, user_id)
     select l.organization_id, l.identified_at, l.known_as, l.user_id
@@ -127,11 +132,10 @@ begin
         set identified_at = excluded.identified_at, user_id = excluded.user_id;
 
     update pg_temp.event_moves m set visitor_id = private.visitor_of(m.organization_id, m.sent_id);
+    delete from pg_temp.event_moves m where m.was_known and m.visitor_id = m.old_visitor_id;
     -- Ids that never sent anything have nothing to move.
     delete from pg_temp.event_moves m
-    where m.was_known and m.visitor_id = m.old_visitor_id
-       or not exists (select from public.visitors v
-                      where v.organization_id = m.organization_id and v.visitor_id = m.old_visitor_id);
+    where not exists (select from public.visitors v where v.organization_id = m.organization_id and v.visitor_id = m.old_visitor_id);
     if exists (select from pg_temp.event_moves) then
         perform private.break_up_sessions();
         perform private.move_events();
