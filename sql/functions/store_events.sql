@@ -139,7 +139,7 @@ begin
         -- A second batch of one transaction.
         delete from pg_temp.event_runs; delete from pg_temp.event_links; delete from pg_temp.event_moves; delete from pg_temp.event_visitors;
         delete from pg_temp.event_points; delete from pg_temp.event_neighbours; delete from pg_temp.event_parts;
-        delete from pg_temp.event_islands; delete from pg_temp.event_removed; delete from pg_temp.event_people;
+        delete from pg_temp.event_islands; delete from pg_temp.event_removed; delete from pg_temp.event_renamed; delete from pg_temp.event_people;
         delete from pg_temp.event_instants; delete from pg_temp.event_live_kept; delete from pg_temp.event_live; delete from pg_temp.event_moved_days;
         return;
     end if;
@@ -179,10 +179,14 @@ begin
         last_activity timestamptz, events bigint, page_views bigint, session_id text, place tid, first_place tid, is_user boolean,
         is_known boolean, is_stored boolean)
         on commit delete rows;
-    -- Stored sessions that are no more.
+    -- Stored sessions that are no more, with the one that their start is in now.
     create temp table event_removed (
         organization_id uuid, visitor_id text, session_id text, started_at timestamptz, last_activity timestamptz,
-        is_own boolean) on commit delete rows;
+        is_own boolean, visitor_no bigint, own_id text, island_start timestamptz) on commit delete rows;
+    -- Stored events whose session has another id now: one, or all of a session from its start to its end.
+    create temp table event_renamed (
+        organization_id uuid, visitor_id text, started_at timestamptz, last_activity timestamptz, id uuid, old_session_id text,
+        session_id text) on commit delete rows;
     -- What moved events say of their new visitors.
     create temp table event_people (
         organization_id uuid, visitor_id text, first_seen_at timestamptz, signed_up_at timestamptz, email_hash bytea)

@@ -10,6 +10,9 @@ declare
 begin
     if exists (select from pg_temp.event_removed r where r.last_activity > keep_from) then
         perform private.remove_live_sessions(keep_from);
+        update pg_temp.event_islands i set place = null
+        from pg_temp.event_live_kept k
+        where k.visitor_no = i.visitor_no and k.own_id = i.own_id and k.island_start = i.island_start;
     end if;
     if not exists (select from pg_temp.event_islands i where i.last_activity > keep_from) then
         return;
@@ -147,24 +150,13 @@ begin
         using pg_temp.event_removed r
         where r.last_activity > keep_from and l.organization_id = r.organization_id and l.visitor_id = r.visitor_id
           and l.session_id = r.session_id and l.started_at = r.started_at
-        returning l.*
+        returning l.*, r.visitor_no, r.own_id, r.island_start
     )
     insert into pg_temp.event_live_kept
         (visitor_no, own_id, island_start, page_url, referrer, user_agent, ip_address, country, city, device_type, browser, os,
          page_at, referrer_at, agent_at, place_at, address_at)
-    select p.visitor_no, p.own_id, p.island_start, nullif(g.page_url, ''), g.referrer, g.user_agent, g.ip_address, g.country, g.city,
+    select g.visitor_no, g.own_id, g.island_start, nullif(g.page_url, ''), g.referrer, g.user_agent, g.ip_address, g.country, g.city,
            g.device_type, g.browser, g.os, g.page_at, g.referrer_at, g.agent_at, g.place_at, g.address_at
     from gone g
-    -- The session in which its start lies.
-    join lateral (
-        select p.visitor_no, p.own_id, p.island_start
-        from pg_temp.event_parts p
-        where p.organization_id = g.organization_id and p.old_visitor_id = g.visitor_id and p.old_session_id = g.session_id
-          and p.started_at = g.started_at
-        order by p.visitor_no
-        limit 1
-    ) p on true;
-    update pg_temp.event_islands i set place = null
-    from pg_temp.event_live_kept k
-    where k.visitor_no = i.visitor_no and k.own_id = i.own_id and k.island_start = i.island_start;
+    where g.visitor_no is not null;
 end $$;
