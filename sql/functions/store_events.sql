@@ -107,6 +107,7 @@ end $$;
 
 -- Notes the messages of the batch that are new. Of the staged rows leave those that are known, and of doubles within the batch all but
 -- the earliest. Returns how many stay.
+drop function if exists private.drop_known_events(uuid[], uuid[]);
 create or replace function private.drop_known_events() returns bigint
 language plpgsql set search_path = '' set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -137,10 +138,11 @@ language plpgsql set search_path = '' set client_min_messages = warning as $$
 begin
     if to_regclass('pg_temp.event_parts') is not null then
         -- A second batch of one transaction.
-        delete from pg_temp.event_runs; delete from pg_temp.event_links; delete from pg_temp.event_moves; delete from pg_temp.event_visitors;
-        delete from pg_temp.event_points; delete from pg_temp.event_neighbours; delete from pg_temp.event_parts;
-        delete from pg_temp.event_islands; delete from pg_temp.event_removed; delete from pg_temp.event_renamed; delete from pg_temp.event_people;
-        delete from pg_temp.event_instants; delete from pg_temp.event_live_kept; delete from pg_temp.event_live; delete from pg_temp.event_moved_days;
+        delete from pg_temp.event_runs; delete from pg_temp.event_links; delete from pg_temp.event_moves;
+        delete from pg_temp.event_visitors; delete from pg_temp.event_points; delete from pg_temp.event_neighbours;
+        delete from pg_temp.event_parts; delete from pg_temp.event_islands; delete from pg_temp.event_removed;
+        delete from pg_temp.event_renamed; delete from pg_temp.event_people; delete from pg_temp.event_instants;
+        delete from pg_temp.event_live_kept; delete from pg_temp.event_live; delete from pg_temp.event_moved_days;
         return;
     end if;
     -- What each id did in the batch (private.find_event_runs).
