@@ -57,9 +57,12 @@ def place_of(headers: Mapping[bytes, bytes]) -> tuple[str | None, str | None]:
     return country, city
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AddressRules:
-    """keep: truncate (to /24 and /48), none, or full. proxies: whose X-Forwarded-For is believed."""
+    """keep: truncate (to /24 and /48), none, or full. proxies: whose X-Forwarded-For is believed.
+
+    Told apart by identity: they are part of a key that is looked up for every event.
+    """
 
     keep: str = "truncate"
     proxies: tuple[Network, ...] = ()

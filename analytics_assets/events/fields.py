@@ -71,8 +71,10 @@ def money(kind: str, name: str, properties: Mapping[str, Any]) -> tuple[Decimal 
     """(event_value, currency). An order whose amount or currency cannot be read would be missing in the revenue: rejected."""
     if not properties:
         return None, None
-    where = next((one for one in ("revenue", "total", "value") if properties.get(one) not in (None, "")), None)
-    if where is None:
+    for where in ("revenue", "total", "value"):
+        if properties.get(where) not in (None, ""):
+            break
+    else:
         return None, None
     value = amount(properties[where])
     is_order = kind == "track" and name in _ORDERS
@@ -104,7 +106,9 @@ def person(organization: str, kind: str, user_id: str | None, traits: Any, conte
 def signed_up(received_at: datetime, kind: str, name: str, traits: Any, context: Any, at: datetime) -> datetime | None:
     """Since when the person is signed up. A createdAt that is no time, or later than now, is not believed."""
     for people in (traits if kind != "group" else EMPTY, object_of(context.get("traits"))):
-        since = moment(people.get("createdAt", people.get("created_at"))) if people else None
+        if not people:
+            continue
+        since = moment(people.get("createdAt", people.get("created_at")))
         if since is not None and _1970 <= since <= received_at:
             return since
     return at if kind == "track" and name in _SIGN_UPS else None

@@ -155,7 +155,7 @@ def content_of(event: Any) -> bytes:
 class _Reader:
     def __init__(self, sender: Sender, sent_at: datetime | None, is_suspect: bool, may_be_large: bool) -> None:
         self._sender = sender
-        self._sent_at = sent_at
+        self._clock_error = self._error_of(sent_at)
         self._is_suspect = is_suspect
         self._may_be_large = may_be_large
 
@@ -207,6 +207,11 @@ class _Reader:
             message_id = hashlib.sha256(self._sender.organization_id + text).hexdigest()
         return hashlib.sha256(message_id.encode()).digest()[:16]
 
+    def _error_of(self, sent_at: datetime | None) -> timedelta | None:
+        """By how much the client's clock is behind; None where sentAt does not tell."""
+        received_at = self._sender.received_at
+        return received_at - sent_at if sent_at is not None and is_by_a_clock(sent_at, received_at) else None
+
     def _time(self, event: dict[str, Any]) -> datetime:
         sender = self._sender
         given = event.get("timestamp")
@@ -220,9 +225,10 @@ class _Reader:
             raise Rejected(where, f"{where}: {shown(given)} is no ISO 8601 date and time")
         try:
             if not sender.is_history:
-                sent_at = instant(event.get("sentAt")) or self._sent_at
-                if sent_at is not None and is_by_a_clock(sent_at, sender.received_at):
-                    at = sender.received_at - (sent_at - at)
+                sent_at = instant(event.get("sentAt"))
+                error = self._clock_error if sent_at is None else self._error_of(sent_at)
+                if error is not None:
+                    at += error
             late = at - sender.received_at
         except OverflowError:
             raise Rejected(where, f"{where}: {shown(given)} is out of range") from None

@@ -5,7 +5,7 @@ Written out here because psycopg's own writing of a row, value by value, took th
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -25,12 +25,14 @@ COPY_STATEMENT = """copy pg_temp.staged_events (
 _COLUMNS = COPY_STATEMENT.count(",") + 1
 _NULL = b"\xff\xff\xff\xff"
 _2000 = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _SLOTS = 1 << 31
 _FIXED = Struct(">hiii16si16siqiq")
 _LENGTH = Struct(">i")
 _INSTANT = Struct(">iq")
 _length = _LENGTH.pack
 _decimal = DecimalBinaryDumper(Decimal)
+_MOST_PLACES = 20_000
 
 
 class Place(NamedTuple):
@@ -71,9 +73,16 @@ class StagedEvent(NamedTuple):
     metadata: bytes
 
 
+@lru_cache(maxsize=1024)
+def _received(at: datetime) -> int:
+    return _microseconds(at)
+
+
 def _microseconds(at: datetime) -> int:
-    since = at - _2000
-    return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+    return (at - _2000) // _MICROSECOND
+
+
+_places: dict[int, tuple[Place, bytes]] = {}
 
 
 def _field(value: bytes | None) -> bytes:
@@ -83,56 +92,57 @@ def _field(value: bytes | None) -> bytes:
 def _text(value: str | None) -> bytes:
     if value is None:
         return _NULL
-    encoded = value.encode()
-    return _length(len(encoded)) + encoded
+    raw = value.encode()
+    return _length(len(raw)) + raw
 
 
 @lru_cache(maxsize=20_000)
+def _words(*values: str | None) -> bytes:
+    """Texts of which an organisation has few."""
+    return b"".join(map(_text, values))
+
+
 def _place(place: Place) -> bytes:
+    """By the object, not by its value: most places come from a cache, and hashing one, address and all, takes longer than the rest."""
+    found = _places.get(id(place))
+    # It is held, so nothing else can have come to have its id.
+    if found is not None and found[0] is place:
+        return found[1]
     address = place.ip_address
     packed = None
     if address is not None:
         # Family (AF_INET, and one more for version 6, wherever it runs), prefix, no network, length.
         packed = bytes([2 if address.version == 4 else 3, address.max_prefixlen, 0, len(address.packed)]) + address.packed
-    return b"".join(
+    wired = b"".join(
         [_text(place.user_agent), _field(packed), _text(place.country), _text(place.city), _text(place.device_type),
          _text(place.browser), _text(place.os)]
     )  # fmt: skip
+    if len(_places) >= _MOST_PLACES:
+        _places.clear()
+    _places[id(place)] = (place, wired)
+    return wired
 
 
 def encoded(event: StagedEvent, slot: int) -> bytes:
     """The row as COPY takes it. slot: any number; it is cut to what an integer holds. Raises UnicodeEncodeError."""
     (organization_id, identity, at, received_at, signed_up_at, event_type, name, category, action, label, currency, page_url,
      user_id, anonymous_id, previous_id, own_session_id, value, referrer, place, email_hash, metadata) = event  # fmt: skip
-    parts = [
-        _FIXED.pack(_COLUMNS, 4, slot % _SLOTS, 16, organization_id, 16, identity, 8, _microseconds(at), 8,
-                    _microseconds(received_at)),
+    return b"".join((
+        _FIXED.pack(_COLUMNS, 4, slot % _SLOTS, 16, organization_id, 16, identity, 8, _microseconds(at), 8, _received(received_at)),
         _NULL if signed_up_at is None else _INSTANT.pack(8, _microseconds(signed_up_at)),
-    ]  # fmt: skip
-    for text in (
-        event_type,
-        name,
-        category,
-        action,
-        label,
-        currency,
-        page_url,
-        user_id,
-        anonymous_id,
-        previous_id,
-        own_session_id,
-    ):
-        if text is None:
-            parts.append(_NULL)
-        else:
-            raw = text.encode()
-            parts.append(_length(len(raw)))
-            parts.append(raw)
-    parts.append(_NULL if value is None else _field(bytes(_decimal.dump(value) or b"")))
-    parts.append(_text(referrer))
-    parts.append(_place(place))
-    parts.append(_field(email_hash))
-    parts.append(_length(len(metadata) + 1))
-    parts.append(b"\x01")
-    parts.append(metadata)
-    return b"".join(parts)
+        _words(event_type, name, category, action),
+        _NULL if label is None else _text(label),
+        _NULL if currency is None else _text(currency),
+        _NULL if page_url is None else _text(page_url),
+        _NULL if user_id is None else _text(user_id),
+        _NULL if anonymous_id is None else _text(anonymous_id),
+        _NULL if previous_id is None else _text(previous_id),
+        _NULL if own_session_id is None else _text(own_session_id),
+        _NULL if value is None else _field(bytes(_decimal.dump(value) or b"")),
+        _NULL if referrer is None else _text(referrer),
+        _place(place),
+        _NULL if email_hash is None else _field(email_hash),
+        _length(len(metadata) + 1),
+        b"\x01",
+        metadata,
+    ))  # fmt: skip

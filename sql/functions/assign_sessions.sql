@@ -5,11 +5,14 @@
 -- its start. Stored sessions are taken as intervals and never read event by event; an event that lies before, after or
 -- between them extends them or makes one of two.
 
--- The events of the batch, and of sessions that were broken up, with the start of the session that they make, into
--- pg_temp.event_parts; the sessions into pg_temp.event_islands.
+-- The sessions of the batch's events into pg_temp.event_islands: by runs (private.place_event_runs); of other events, and of sessions
+-- that were broken up, event by event: with the start of the session that they make into pg_temp.event_parts.
 create or replace function private.assign_sessions() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
+    if private.place_event_runs() = 0 and not exists (select from pg_temp.event_points) then
+        return;
+    end if;
     update pg_temp.event_points p set visitor_no = v.visitor_no
     from pg_temp.event_visitors v
     where v.organization_id = p.organization_id and v.visitor_id = p.visitor_id and v.sent_id is null;
@@ -20,7 +23,11 @@ begin
            s."timestamp", (s.event_type in ('page', 'screen'))::integer, s.ctid, v.is_known or s.user_id is not null
     from pg_temp.staged_events s
     join pg_temp.event_visitors v
-        on v.organization_id = s.organization_id and v.sent_id = coalesce(s.user_id, s.anonymous_id);
+        on v.organization_id = s.organization_id and v.sent_id = coalesce(s.user_id, s.anonymous_id)
+    where not exists (
+        select from pg_temp.event_islands i
+        where i.organization_id = s.organization_id and i.sent_id = coalesce(s.user_id, s.anonymous_id)
+          and i.own_id = coalesce(s.own_session_id, ''));
 
     perform private.find_session_neighbours(min(p.at), max(p.at)) from pg_temp.event_points p;
 
@@ -50,9 +57,10 @@ begin
     from followed f;
 
     insert into pg_temp.event_islands
-        (organization_id, visitor_id, visitor_no, own_id, island_start, last_activity, events, page_views, place, is_user, session_id)
+        (organization_id, visitor_id, visitor_no, own_id, island_start, last_activity, events, page_views, place, first_place, is_user,
+         is_stored, session_id)
     select i.organization_id, i.visitor_id, i.visitor_no, i.own_id, i.island_start, i.last_activity, i.events, i.page_views,
-           i.place, i.is_user,
+           i.place, i.place, i.is_user, false,
            case when i.own_id = ''
                then 's_' || left(md5(i.visitor_id || '|' || round(date_part('epoch', i.island_start) * 1000000)::bigint), 24)
                else i.own_id end
@@ -156,6 +164,7 @@ begin
     where p.is_session and p.started_at <> p.island_start;
     get diagnostics removed = row_count;
     if removed > 0 or exists (select from pg_temp.event_moves) then
+        perform private.follow_removed_sessions();
         perform private.rewrite_sessions();
     end if;
     insert into public.visitor_sessions as s
@@ -165,6 +174,28 @@ begin
     order by i.visitor_no
     on conflict (organization_id, visitor_id, session_id, started_at) do update set
         last_activity = excluded.last_activity, events = excluded.events, page_views = excluded.page_views;
+end $$;
+
+-- Where sessions that are no more went: the session in which its start lies, and events whose session has another id now. (Apart from
+-- the statements that look stored rows up, and so may not be hashed: with nested loops this grew with the square of the batch.)
+create or replace function private.follow_removed_sessions() returns void
+language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
+begin
+    update pg_temp.event_removed r set visitor_no = p.visitor_no, own_id = p.own_id, island_start = p.island_start
+    from (
+        select distinct on (p.organization_id, p.old_visitor_id, p.old_session_id, p.started_at)
+               p.organization_id, p.old_visitor_id, p.old_session_id, p.started_at, p.visitor_no, p.own_id, p.island_start
+        from pg_temp.event_parts p
+        where p.old_session_id is not null
+        order by p.organization_id, p.old_visitor_id, p.old_session_id, p.started_at, p.visitor_no
+    ) p
+    where p.organization_id = r.organization_id and p.old_visitor_id = r.visitor_id and p.old_session_id = r.session_id
+      and p.started_at = r.started_at;
+    insert into pg_temp.event_renamed (organization_id, visitor_id, started_at, last_activity, id, old_session_id, session_id)
+    select p.organization_id, p.visitor_id, p.started_at, p.last_activity, p.id, p.old_session_id, i.session_id
+    from pg_temp.event_parts p
+    join pg_temp.event_islands i on i.visitor_no = p.visitor_no and i.own_id = p.own_id and i.island_start = p.island_start
+    where p.id is not null or p.is_session and p.own_id = '' and p.started_at <> p.island_start;
 end $$;
 
 create or replace function private.rewrite_sessions() returns void
@@ -181,15 +212,12 @@ begin
     -- Sessions of moved events may begin where no event of the batch is.
     select i.organization_id, i.island_start from pg_temp.event_islands i where exists (select from pg_temp.event_moves);
 
-    update public.event_tracking e set session_id = i.session_id
-    from pg_temp.event_parts p
-    join pg_temp.event_islands i on i.visitor_no = p.visitor_no and i.own_id = p.own_id and i.island_start = p.island_start
-    where p.is_session and p.own_id = '' and p.started_at <> p.island_start
-      and e.organization_id = p.organization_id and e.visitor_id = p.visitor_id
-      and e."timestamp" between p.started_at and p.last_activity and e.session_id = p.old_session_id;
-    update public.event_tracking e set session_id = i.session_id
-    from pg_temp.event_parts p
-    join pg_temp.event_islands i on i.visitor_no = p.visitor_no and i.own_id = p.own_id and i.island_start = p.island_start
-    where p.id is not null and e.organization_id = p.organization_id and e."timestamp" = p.started_at and e.id = p.id
-      and e.session_id <> i.session_id;
+    update public.event_tracking e set session_id = r.session_id
+    from pg_temp.event_renamed r
+    where r.id is null and e.organization_id = r.organization_id and e.visitor_id = r.visitor_id
+      and e."timestamp" between r.started_at and r.last_activity and e.session_id = r.old_session_id;
+    update public.event_tracking e set session_id = r.session_id
+    from pg_temp.event_renamed r
+    where r.id is not null and e.organization_id = r.organization_id and e."timestamp" = r.started_at and e.id = r.id
+      and e.session_id <> r.session_id;
 end $$;

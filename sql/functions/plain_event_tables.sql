@@ -14,8 +14,8 @@ begin
         from pg_catalog.pg_class c
         join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attlen = -1
         where c.relnamespace = pg_my_temp_schema() and c.relkind = 'r' and c.reltoastrelid <> 0
-          and c.relname in ('event_links', 'event_moves', 'event_visitors', 'event_points', 'event_neighbours', 'event_parts',
-                            'event_islands', 'event_removed', 'event_people', 'event_moved_days')
+          and c.relname in ('event_runs', 'event_links', 'event_moves', 'event_visitors', 'event_points', 'event_neighbours', 'event_parts',
+                            'event_islands', 'event_removed', 'event_renamed', 'event_people', 'event_moved_days')
         group by c.relname
     loop
         execute format('alter table pg_temp.%I %s', helper.relname, helper.plain);

@@ -9,10 +9,11 @@
 -- of organisations that are gone, which count nowhere.
 --
 -- (Generic plans: planning anew costs as much as storing a thousand events. Lookups by key stand in functions of their own,
--- where a table that was small when they were planned cannot make them read it whole.)
+-- where a table that was small when they were planned cannot make them read it whole. No merge joins: what is joined beside them
+-- are the batch's own tables, and sorting their wide rows costs more than all else of the join.)
 create or replace function private.store_events() returns table (stored bigint, duplicates bigint)
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off
-set plan_cache_mode = force_generic_plan as $$
+set enable_mergejoin = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     received bigint;
@@ -20,37 +21,35 @@ declare
     organization_ids uuid[];
     present_ids uuid[];
     links bigint;
-    noted_organizations uuid[];
-    noted_ids uuid[];
 begin
-    select count(*), array_agg(distinct s.organization_id) into received, organization_ids from pg_temp.staged_events s;
-    if received = 0 then
+    perform private.prepare_event_tables();
+    perform private.find_event_runs();
+    select sum(r.events), array_agg(distinct r.organization_id) into received, organization_ids from pg_temp.event_runs r;
+    if received is null then
         return query select 0::bigint, 0::bigint;
         return;
     end if;
-    perform private.prepare_event_tables();
     present_ids := private.lock_organizations('events', organization_ids);
     if cardinality(present_ids) < cardinality(organization_ids) then
         -- Deleted since their keys were looked up.
         delete from pg_temp.staged_events s where s.organization_id <> all (present_ids);
-        select count(*) into received from pg_temp.staged_events s;
-        if received = 0 then
+        delete from pg_temp.event_runs r where r.organization_id <> all (present_ids);
+        select sum(r.events) into received from pg_temp.event_runs r;
+        if received is null then
             return query select 0::bigint, 0::bigint;
             return;
         end if;
     end if;
 
-    with noted as (
-        insert into public.event_messages as m (organization_id, id)
-        select s.organization_id, s.id from pg_temp.staged_events s
-        on conflict do nothing
-        returning m.organization_id, m.id
-    )
-    select count(*), array_agg(n.organization_id), array_agg(n.id) into fresh, noted_organizations, noted_ids from noted n;
-    -- Nearly always all of them are new.
-    if fresh < received then
-        perform private.drop_known_events(noted_organizations, noted_ids);
-    end if;
+    -- Nearly always all of them are new, and each is written at once; else those that are known are looked for.
+    begin
+        insert into public.event_messages (organization_id, id) select s.organization_id, s.id from pg_temp.staged_events s;
+        fresh := received;
+    exception when unique_violation then
+        fresh := private.drop_known_events();
+        delete from pg_temp.event_runs;
+        perform private.find_event_runs();
+    end;
     if fresh = 0 then
         return query select 0::bigint, received;
         return;
@@ -59,7 +58,17 @@ begin
     -- Before the statements that read or write the parents, which cannot have them altered meanwhile.
     perform private.ensure_partitions('event_tracking', m.month, m.month + interval '1 microsecond'),
             private.ensure_partitions('visitor_sessions', m.month, m.month + interval '1 microsecond')
-    from (select distinct date_trunc('month', s."timestamp") as month from pg_temp.staged_events s order by 1) m;
+    from (
+        select date_trunc('month', a.at) as month
+        from pg_temp.event_runs r
+        cross join lateral (values (r.first_at), (r.last_at)) a (at)
+        union
+        -- A run of less than a month lies in those of its ends.
+        select date_trunc('month', s."timestamp")
+        from pg_temp.staged_events s
+        where exists (select from pg_temp.event_runs r where r.last_at - r.first_at > interval '28 days')
+        order by 1
+    ) m;
 
     links := private.find_event_links();
     if links > 0 then
@@ -80,14 +89,20 @@ begin
                 else s.metadata || jsonb_build_object('person', jsonb_strip_nulls(jsonb_build_object(
                     'email_hash', encode(s.email_hash, 'hex'), 'signed_up_at', s.signed_up_at))) end
     from pg_temp.staged_events s
-    join (
+    left join pg_temp.event_islands r
+        on r.organization_id = s.organization_id and r.sent_id = coalesce(s.user_id, s.anonymous_id)
+       and r.own_id = coalesce(s.own_session_id, '')
+    left join (
         select p.place, i.session_id, p.visitor_id, p.is_known
         from pg_temp.event_parts p
         join pg_temp.event_islands i using (visitor_no, own_id, island_start)
         where p.place is not null
-    ) n on n.place = s.ctid
+    ) e on e.place = s.ctid
+    cross join lateral (
+        select coalesce(r.session_id, e.session_id) as session_id, coalesce(r.visitor_id, e.visitor_id) as visitor_id,
+               coalesce(r.is_known or s.user_id is not null, e.is_known) as is_known
+    ) n
     order by s.organization_id, s."timestamp", s.id;
-
     perform private.write_sessions();
     perform private.write_visitors();
     perform private.write_live_sessions();
@@ -102,11 +117,23 @@ begin
     return query select fresh, received - fresh;
 end $$;
 
--- Of the staged rows leave those that are known, and of doubles within the batch all but the earliest. The arrays: the messages
--- that the batch brought first.
-create or replace function private.drop_known_events(organization_ids uuid[], ids uuid[]) returns void
+-- Notes the messages of the batch that are new. Of the staged rows leave those that are known, and of doubles within the batch all but
+-- the earliest. Returns how many stay.
+drop function if exists private.drop_known_events(uuid[], uuid[]);
+create or replace function private.drop_known_events() returns bigint
 language plpgsql set search_path = '' set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+    fresh bigint;
+    organization_ids uuid[];
+    ids uuid[];
 begin
+    with noted as (
+        insert into public.event_messages as m (organization_id, id)
+        select s.organization_id, s.id from pg_temp.staged_events s
+        on conflict do nothing
+        returning m.organization_id, m.id
+    )
+    select count(*), array_agg(n.organization_id), array_agg(n.id) into fresh, organization_ids, ids from noted n;
     with kept as materialized (
         select distinct on (s.organization_id, s.id) s.ctid as place
         from pg_temp.staged_events s
@@ -114,6 +141,7 @@ begin
         order by s.organization_id, s.id, s."timestamp", s.received_at, s.slot
     )
     delete from pg_temp.staged_events s where not exists (select from kept k where k.place = s.ctid);
+    return fresh;
 end $$;
 
 -- Where one batch is worked on. Once a connection, since making a table writes to the catalogue; emptied by each commit.
@@ -122,12 +150,17 @@ language plpgsql set search_path = '' set client_min_messages = warning as $$
 begin
     if to_regclass('pg_temp.event_parts') is not null then
         -- A second batch of one transaction.
-        delete from pg_temp.event_links; delete from pg_temp.event_moves; delete from pg_temp.event_visitors;
-        delete from pg_temp.event_points; delete from pg_temp.event_neighbours; delete from pg_temp.event_parts;
-        delete from pg_temp.event_islands; delete from pg_temp.event_removed; delete from pg_temp.event_people;
-        delete from pg_temp.event_instants; delete from pg_temp.event_live_kept; delete from pg_temp.event_live; delete from pg_temp.event_moved_days;
+        delete from pg_temp.event_runs; delete from pg_temp.event_links; delete from pg_temp.event_moves;
+        delete from pg_temp.event_visitors; delete from pg_temp.event_points; delete from pg_temp.event_neighbours;
+        delete from pg_temp.event_parts; delete from pg_temp.event_islands; delete from pg_temp.event_removed;
+        delete from pg_temp.event_renamed; delete from pg_temp.event_people; delete from pg_temp.event_instants;
+        delete from pg_temp.event_live_kept; delete from pg_temp.event_live; delete from pg_temp.event_moved_days;
         return;
     end if;
+    -- What each id did in the batch (private.find_event_runs).
+    create temp table event_runs (
+        organization_id uuid, sent_id text, own_id text, first_at timestamptz, last_at timestamptz, events bigint, page_views bigint,
+        is_user boolean, says boolean, place tid, first_place tid) on commit delete rows;
     -- Ids that this batch links to users, where it changes what is known.
     create temp table event_links (
         organization_id uuid, known_as text, user_id text, identified_at timestamptz) on commit delete rows;
@@ -135,8 +168,9 @@ begin
     create temp table event_moves (
         organization_id uuid, sent_id text, old_visitor_id text, visitor_id text, was_known boolean) on commit delete rows;
     -- The visitors behind the ids that were sent (null: of sessions broken up), numbered, with what is stored of them.
+    -- is_alone: the only id of its visitor.
     create temp table event_visitors (
-        organization_id uuid, sent_id text, visitor_id text, visitor_no bigint, is_known boolean, first_seen_at timestamptz,
+        organization_id uuid, sent_id text, visitor_id text, visitor_no bigint, is_known boolean, is_alone boolean, first_seen_at timestamptz,
         signed_up_at timestamptz, user_id text, email_hash bytea) on commit delete rows;
     -- Events whose session is looked for. place: of a staged row; else a stored event whose session is broken up.
     -- own_id: the client's own session id; empty where it sends none.
@@ -152,15 +186,21 @@ begin
         organization_id uuid, visitor_id text, visitor_no bigint, own_id text, started_at timestamptz,
         last_activity timestamptz, events integer, page_views integer, id uuid, old_visitor_id text,
         old_session_id text, place tid, is_known boolean, is_session boolean, island_start timestamptz) on commit delete rows;
-    -- The sessions that are new or changed. place: of its staged row, where the batch has one of it.
+    -- The sessions that are new or changed. sent_id: of the run that is all that the batch has of it. place, first_place: of the
+    -- staged rows that say what live eyes need. is_stored: it is there and goes on.
     create temp table event_islands (
-        organization_id uuid, visitor_id text, visitor_no bigint, own_id text, island_start timestamptz,
-        last_activity timestamptz, events bigint, page_views bigint, session_id text, place tid, is_user boolean)
+        organization_id uuid, visitor_id text, visitor_no bigint, sent_id text, own_id text, island_start timestamptz,
+        last_activity timestamptz, events bigint, page_views bigint, session_id text, place tid, first_place tid, is_user boolean,
+        is_known boolean, is_stored boolean)
         on commit delete rows;
-    -- Stored sessions that are no more.
+    -- Stored sessions that are no more, with the one that their start is in now.
     create temp table event_removed (
         organization_id uuid, visitor_id text, session_id text, started_at timestamptz, last_activity timestamptz,
-        is_own boolean) on commit delete rows;
+        is_own boolean, visitor_no bigint, own_id text, island_start timestamptz) on commit delete rows;
+    -- Stored events whose session has another id now: one, or all of a session from its start to its end.
+    create temp table event_renamed (
+        organization_id uuid, visitor_id text, started_at timestamptz, last_activity timestamptz, id uuid, old_session_id text,
+        session_id text) on commit delete rows;
     -- What moved events say of their new visitors.
     create temp table event_people (
         organization_id uuid, visitor_id text, first_seen_at timestamptz, signed_up_at timestamptz, email_hash bytea)
@@ -194,10 +234,14 @@ begin
     from (
         select q.organization_id, date_trunc('hour', l.hour) as bucket, max(l.hour) + interval '1 hour' as hour_end
         from (
-            -- Every zone's hours begin at a quarter.
-            select s.organization_id, date_bin('15 minutes', s."timestamp", timestamptz '2000-01-01 00:00+00') as at
+            -- Every zone's hours begin at a quarter; a run of less than one lies in those of its ends.
+            select r.organization_id, date_bin('15 minutes', a.at, timestamptz '2000-01-01 00:00+00') as at
+            from pg_temp.event_runs r
+            cross join lateral (values (r.first_at), (r.last_at)) a (at)
+            union
+            select s.organization_id, date_bin('15 minutes', s."timestamp", timestamptz '2000-01-01 00:00+00')
             from pg_temp.staged_events s
-            group by 1, 2
+            where exists (select from pg_temp.event_runs r where r.last_at - r.first_at > interval '15 minutes')
             union
             select i.organization_id, date_bin('15 minutes', i.at, timestamptz '2000-01-01 00:00+00')
             from pg_temp.event_instants i

@@ -61,14 +61,14 @@ create or replace function private.find_event_visitors() returns void
 language plpgsql set search_path = '' set enable_seqscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     insert into pg_temp.event_visitors
-        (organization_id, sent_id, visitor_id, visitor_no, is_known, first_seen_at, signed_up_at, user_id, email_hash)
+        (organization_id, sent_id, visitor_id, visitor_no, is_known, is_alone, first_seen_at, signed_up_at, user_id, email_hash)
     select v.organization_id, v.sent_id, v.visitor_id, dense_rank() over (order by v.organization_id, v.visitor_id collate "C"), v.is_known,
-           o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash
+           count(*) over (partition by v.organization_id, v.visitor_id collate "C") = 1, o.first_seen_at, o.signed_up_at, o.user_id, o.email_hash
     from (
         select r.organization_id, r.sent_id, i.user_id is not null as is_known,
                case when i.user_id is null then r.sent_id when j.user_id is null then i.user_id
                     else private.visitor_of(r.organization_id, r.sent_id) end as visitor_id
-        from (select distinct s.organization_id, coalesce(s.user_id, s.anonymous_id) as sent_id from pg_temp.staged_events s) r
+        from (select distinct q.organization_id, q.sent_id from pg_temp.event_runs q) r
         left join lateral (
             select i.user_id from public.event_identities i
             where i.organization_id = r.organization_id and i.known_as = r.sent_id
@@ -115,9 +115,14 @@ begin
         where i.organization_id = a.organization_id and i.known_as = a.sent_id
         offset 0
     ) i on true
+    -- (Not exists(): after an "or" it was looked up in a hash of all visitors.)
+    left join lateral (
+        select v.visitor_id from public.visitors v
+        where v.organization_id = a.organization_id and v.visitor_id = a.sent_id
+        offset 0
+    ) v on true
     -- An id that is seen for the first time, as most of them, has nothing to move.
-    where i.known_as is not null
-       or exists (select from public.visitors v where v.organization_id = a.organization_id and v.visitor_id = a.sent_id);
+    where i.known_as is not null or v.visitor_id is not null;
 
     insert into public.event_identities as i (organization_id, identified_at, known_as, user_id)
     select l.organization_id, l.identified_at, l.known_as, l.user_id
@@ -127,11 +132,10 @@ begin
         set identified_at = excluded.identified_at, user_id = excluded.user_id;
 
     update pg_temp.event_moves m set visitor_id = private.visitor_of(m.organization_id, m.sent_id);
+    delete from pg_temp.event_moves m where m.was_known and m.visitor_id = m.old_visitor_id;
     -- Ids that never sent anything have nothing to move.
     delete from pg_temp.event_moves m
-    where m.was_known and m.visitor_id = m.old_visitor_id
-       or not exists (select from public.visitors v
-                      where v.organization_id = m.organization_id and v.visitor_id = m.old_visitor_id);
+    where not exists (select from public.visitors v where v.organization_id = m.organization_id and v.visitor_id = m.old_visitor_id);
     if exists (select from pg_temp.event_moves) then
         perform private.break_up_sessions();
         perform private.move_events();

@@ -10,6 +10,9 @@ declare
 begin
     if exists (select from pg_temp.event_removed r where r.last_activity > keep_from) then
         perform private.remove_live_sessions(keep_from);
+        update pg_temp.event_islands i set place = null
+        from pg_temp.event_live_kept k
+        where k.visitor_no = i.visitor_no and k.own_id = i.own_id and k.island_start = i.island_start;
     end if;
     if not exists (select from pg_temp.event_islands i where i.last_activity > keep_from) then
         return;
@@ -31,15 +34,16 @@ begin
            i.country, i.city, i.device_type, i.browser, i.os, i.last_activity > now() - interval '30 minutes',
            i.page_at, i.referrer_at, i.agent_at, i.place_at, i.address_at
     from (
-        -- Nearly always the batch has one event of a session.
-        select i.*, s.page_url, s.referrer, s.user_agent, s.ip_address, s.country, s.city, s.device_type, s.browser, s.os,
+        -- Nearly always one event says all of it, but for the referrer, which is the first one's.
+        select i.*, s.page_url, f.referrer, s.user_agent, s.ip_address, s.country, s.city, s.device_type, s.browser, s.os,
                case when s.page_url is not null then s."timestamp" end as page_at,
-               case when s.referrer is not null then s."timestamp" end as referrer_at,
+               case when f.referrer is not null then f."timestamp" end as referrer_at,
                case when num_nonnulls(s.user_agent, s.device_type, s.browser, s.os) > 0 then s."timestamp" end as agent_at,
                case when num_nonnulls(s.country, s.city) > 0 then s."timestamp" end as place_at,
                case when s.ip_address is not null then s."timestamp" end as address_at
         from pg_temp.event_islands i
         join pg_temp.staged_events s on s.ctid = i.place
+        join pg_temp.staged_events f on f.ctid = i.first_place
         union all
         select i.*, d.page_url, d.referrer, d.user_agent, d.ip_address, d.country, d.city, d.device_type, d.browser, d.os,
                d.page_at, d.referrer_at, d.agent_at, d.place_at, d.address_at
@@ -87,7 +91,20 @@ end $$;
 create or replace function private.describe_sessions(keep_from timestamptz) returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
-    with said as (
+    with places as (
+        select p.visitor_no, p.own_id, p.island_start, p.place
+        from pg_temp.event_islands i
+        join pg_temp.event_parts p
+            on p.visitor_no = i.visitor_no and p.own_id = i.own_id and p.island_start = i.island_start
+        where i.place is null and i.sent_id is null and i.last_activity > keep_from
+        union all
+        select i.visitor_no, i.own_id, i.island_start, s.ctid
+        from pg_temp.event_islands i
+        join pg_temp.staged_events s
+            on s.organization_id = i.organization_id and coalesce(s.user_id, s.anonymous_id) = i.sent_id
+           and coalesce(s.own_session_id, '') = i.own_id
+        where i.place is null and i.sent_id is not null and i.last_activity > keep_from
+    ), said as (
         select p.visitor_no, p.own_id, p.island_start, s.page_url, s.referrer, s.ip_address,
                array[coalesce(s.device_type, ''), coalesce(s.browser, ''), coalesce(s.os, ''), coalesce(s.user_agent, '')] as agent,
                array[coalesce(s.country, ''), coalesce(s.city, '')] as place,
@@ -96,11 +113,8 @@ begin
                case when num_nonnulls(s.user_agent, s.device_type, s.browser, s.os) > 0 then s."timestamp" end as agent_at,
                case when num_nonnulls(s.country, s.city) > 0 then s."timestamp" end as place_at,
                case when s.ip_address is not null then s."timestamp" end as address_at
-        from pg_temp.event_islands i
-        join pg_temp.event_parts p
-            on p.visitor_no = i.visitor_no and p.own_id = i.own_id and p.island_start = i.island_start
+        from places p
         join pg_temp.staged_events s on s.ctid = p.place
-        where i.place is null and i.last_activity > keep_from
         union all
         select k.visitor_no, k.own_id, k.island_start, k.page_url, k.referrer, k.ip_address,
                array[coalesce(k.device_type, ''), coalesce(k.browser, ''), coalesce(k.os, ''), coalesce(k.user_agent, '')],
@@ -136,24 +150,13 @@ begin
         using pg_temp.event_removed r
         where r.last_activity > keep_from and l.organization_id = r.organization_id and l.visitor_id = r.visitor_id
           and l.session_id = r.session_id and l.started_at = r.started_at
-        returning l.*
+        returning l.*, r.visitor_no, r.own_id, r.island_start
     )
     insert into pg_temp.event_live_kept
         (visitor_no, own_id, island_start, page_url, referrer, user_agent, ip_address, country, city, device_type, browser, os,
          page_at, referrer_at, agent_at, place_at, address_at)
-    select p.visitor_no, p.own_id, p.island_start, nullif(g.page_url, ''), g.referrer, g.user_agent, g.ip_address, g.country, g.city,
+    select g.visitor_no, g.own_id, g.island_start, nullif(g.page_url, ''), g.referrer, g.user_agent, g.ip_address, g.country, g.city,
            g.device_type, g.browser, g.os, g.page_at, g.referrer_at, g.agent_at, g.place_at, g.address_at
     from gone g
-    -- The session in which its start lies.
-    join lateral (
-        select p.visitor_no, p.own_id, p.island_start
-        from pg_temp.event_parts p
-        where p.organization_id = g.organization_id and p.old_visitor_id = g.visitor_id and p.old_session_id = g.session_id
-          and p.started_at = g.started_at
-        order by p.visitor_no
-        limit 1
-    ) p on true;
-    update pg_temp.event_islands i set place = null
-    from pg_temp.event_live_kept k
-    where k.visitor_no = i.visitor_no and k.own_id = i.own_id and k.island_start = i.island_start;
+    where g.visitor_no is not null;
 end $$;

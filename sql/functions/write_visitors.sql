@@ -4,16 +4,21 @@ create or replace function private.write_visitors() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
     with said as (
-        select v.organization_id, v.visitor_id, s."timestamp" as first_seen_at,
+        -- Hardly any of a known visitor.
+        select v.organization_id, v.visitor_id, r.first_at as first_seen_at, null::timestamptz as signed_up_at, null::bytea as email_hash,
+               r.is_user or v.is_known as is_user
+        from pg_temp.event_runs r
+        join pg_temp.event_visitors v on v.organization_id = r.organization_id and v.sent_id = r.sent_id
+        where v.first_seen_at is null or r.first_at < v.first_seen_at or v.user_id is null and (r.is_user or v.is_known)
+        union all
+        select v.organization_id, v.visitor_id, s."timestamp",
                case when s.event_name in ('Signed Up', 'Account Created') then least(s."timestamp", s.signed_up_at)
-                    else s.signed_up_at end as signed_up_at, s.email_hash, s.user_id is not null or v.is_known as is_user
+                    else s.signed_up_at end, s.email_hash, s.user_id is not null or v.is_known
         from pg_temp.staged_events s
         join pg_temp.event_visitors v
             on v.organization_id = s.organization_id and v.sent_id = coalesce(s.user_id, s.anonymous_id)
-        -- Hardly any of a known visitor.
-        where v.first_seen_at is null or s."timestamp" < v.first_seen_at or s.signed_up_at is not null
-           or s.event_name in ('Signed Up', 'Account Created') or s.email_hash is not null
-           or v.user_id is null and (s.user_id is not null or v.is_known)
+        where exists (select from pg_temp.event_runs r where r.says)
+          and (s.signed_up_at is not null or s.event_name in ('Signed Up', 'Account Created') or s.email_hash is not null)
         union all
         select p.organization_id, p.visitor_id, p.first_seen_at, p.signed_up_at, p.email_hash, true
         from pg_temp.event_people p
