@@ -28,9 +28,9 @@ begin
 end $$;
 
 -- The same for who writes without a turn: returns those that are there, and none of them can be deleted until the transaction
--- ends. Shared, as a foreign key's lock is.
+-- ends. Shared, as a foreign key's lock is. With the owner's rights: the collector sets events aside by it, and reads no organisation.
 create or replace function private.hold_organizations(organization_ids uuid[]) returns uuid[]
-language plpgsql set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return array(select o.id from public.organizations o where o.id = any (organization_ids) order by o.id for key share);
 end $$;
