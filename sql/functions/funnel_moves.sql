@@ -77,13 +77,14 @@ $$;
 create or replace function private.find_funnel_moves() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off
 set enable_nestloop = off set enable_mergejoin = off set cpu_operator_cost = 0.0001 set work_mem = '128MB'
-set max_parallel_workers_per_gather = 1 set plan_cache_mode = force_custom_plan as $$
+set max_parallel_workers_per_gather = 0 set effective_io_concurrency = 0 set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
     organization_ids uuid[] := (select array_agg(distinct f.organization_id) from pg_temp.due_funnels f);
     first_instant timestamptz := (select min(f.scan_from) from pg_temp.due_funnels f);
     last_instant timestamptz := (select max(f.scan_to) from pg_temp.due_funnels f);
     plain_steps private.funnel_step[];
+    plain_events text[];
     -- Whole partitions are read then, and the steps' join leaves other organisations out: asking twice costs a tenth.
     is_wide boolean := last_instant - first_instant > interval '40 days'
         and cardinality(organization_ids) * 2 > (select count(*) from public.organizations);
@@ -111,6 +112,8 @@ begin
             on t.number = 1 and z.time_zone = f.time_zone and z.valid_from < f.entries_to and z.valid_to > f.scan_from
     ) x;
 
+    plain_events := (select array_agg(distinct s.event) from unnest(plain_steps) s);
+
     -- Most steps ask for no more than an event: no page and no properties are read for them.
     create temp table funnel_moves on commit drop as
     select case when s.by_user and e.user_id is not null then hashtextextended(e.visitor_id, s.funnel_no)
@@ -118,7 +121,7 @@ begin
            e."timestamp" as at, date_bin('1 day', e."timestamp" + s.ahead, '2000-01-01') as day, s.funnel_no, s.step
     from public.event_tracking e
     join unnest(plain_steps) s on s.organization_id = e.organization_id and s.event = e.event_name
-    where cardinality(plain_steps) > 0 and (is_wide or e.organization_id = any (organization_ids))
+    where cardinality(plain_steps) > 0 and e.event_name = any (plain_events) and (is_wide or e.organization_id = any (organization_ids))
       and e."timestamp" >= first_instant and e."timestamp" < last_instant
       and e."timestamp" >= s.scan_from and e."timestamp" < s.scan_to
       and (s.event_type is null or s.event_type = e.event_type);

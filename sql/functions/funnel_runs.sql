@@ -89,36 +89,45 @@ begin
         this_turn := this_turn + 1;
     end loop;
 
+    -- Dates are put together, and in order, before there is a row for each of their steps.
     create temp table new_funnel_rows on commit drop as
-    with steps as materialized (
-        select f.funnel_no, t.number::integer as step, left(t.step ->> 'name', 100) as name
+    with entered as (
+        -- (A funnel's entries are either moves or leads.)
+        select r.funnel_no, r.day, count(*) as runs
+        from (select m.funnel_no, m.day, m.actor from pg_temp.funnel_moves m where m.step = 1 group by 1, 2, 3) r
+        group by 1, 2
+        union all
+        select r.funnel_no, r.day, count(*)
+        from (select m.funnel_no, m.day, m.actor from pg_temp.funnel_leads m where m.step = 1 group by 1, 2, 3) r
+        group by 1, 2
+    ), reached as (
+        select c.funnel_no, c.day, array_agg(c.runs order by c.step) as runs
+        from (
+            select r.funnel_no, r.day, s.step, count(*) as runs
+            from (
+                select w.funnel_no, w.day, w.actor, max(w.step) as step
+                from pg_temp.funnel_walkers w where w.step > 1 group by 1, 2, 3
+            ) r
+            cross join lateral generate_series(2, r.step) as s (step)
+            group by 1, 2, 3
+        ) c
+        group by 1, 2
+    ), names as (
+        select f.funnel_no, array_agg(left(t.step ->> 'name', 100) order by t.number) as names
         from pg_temp.due_funnels f
         cross join lateral jsonb_array_elements(f.steps) with ordinality as t (step, number)
-    ), entered as (
-        select r.funnel_no, r.day, count(*) as runs
-        from (
-            select m.funnel_no, m.day, m.actor from pg_temp.funnel_moves m where m.step = 1
-            union
-            select m.funnel_no, m.day, m.actor from pg_temp.funnel_leads m where m.step = 1
-        ) r
-        group by 1, 2
-    ), reached as materialized (
-        select r.funnel_no, r.day, s.step, count(*) as runs
-        from (
-            select w.funnel_no, w.day, w.actor, max(w.step) as step
-            from pg_temp.funnel_walkers w where w.step > 1 group by 1, 2, 3
-        ) r
-        cross join lateral generate_series(2, r.step) as s (step)
-        group by 1, 2, 3
+        group by 1
+    ), dates as (
+        select f.organization_id, f.funnel_name, d.date, f.last_step, n.names, f.version, d.day_end + f.longest <= now() as is_final,
+               e.runs || coalesce(g.runs, '{}') as reached
+        from entered e
+        join pg_temp.due_funnels f on f.funnel_no = e.funnel_no
+        join names n on n.funnel_no = e.funnel_no
+        join pg_temp.funnel_days d on d.organization_id = f.organization_id and d.bucket = e.day and d.is_kept
+        left join reached g on g.funnel_no = e.funnel_no and g.day = e.day
+        order by e.funnel_no, e.day
     )
-    select f.organization_id, f.funnel_name, d.date, s.step, s.name as step_name, v.visitors,
-           case when s.step = f.last_step then v.visitors else coalesce(n.runs, 0) end as conversions,
-           f.version, d.day_end + f.longest <= now() as is_final
-    from entered e
-    join pg_temp.due_funnels f on f.funnel_no = e.funnel_no
-    join pg_temp.funnel_days d on d.organization_id = f.organization_id and d.bucket = e.day and d.is_kept
-    join steps s on s.funnel_no = e.funnel_no
-    left join reached g on g.funnel_no = e.funnel_no and g.day = e.day and g.step = s.step
-    left join reached n on n.funnel_no = e.funnel_no and n.day = e.day and n.step = s.step + 1
-    cross join lateral (select case when s.step = 1 then e.runs else coalesce(g.runs, 0) end as visitors) v;
+    select s.organization_id, s.funnel_name, s.date, s.step, s.step_name, coalesce(s.reached[s.step], 0) as visitors,
+           coalesce(s.reached[least(s.step + 1, s.last_step)], 0) as conversions, s.version, s.is_final
+    from (select d.*, generate_series(1, d.last_step) as step, unnest(d.names) as step_name from dates d) s;
 end $$;
