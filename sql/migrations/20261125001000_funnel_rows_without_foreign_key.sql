@@ -7,7 +7,7 @@ alter table public.funnel_analysis drop constraint funnel_analysis_organization_
 -- Refuses organisations that are not there, and holds on to the others until the transaction ends, as foreign keys do: an
 -- organisation that is being deleted meanwhile waits for this one, or this one for it. (The triggers have the owner's rights, as
 -- foreign keys do: to hold on to a row asks for more than to read it.)
-create function private.hold_organizations(relation name, ids uuid[]) returns void
+create function private.require_organizations(relation name, ids uuid[]) returns void
 language plpgsql set search_path = '' as $$
 declare
     held uuid[];
@@ -26,14 +26,14 @@ end $$;
 create function private.refuse_unknown_organizations() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-    perform private.hold_organizations(tg_table_name, array(select distinct a.organization_id from added a));
+    perform private.require_organizations(tg_table_name, array(select distinct a.organization_id from added a));
     return null;
 end $$;
 
 create function private.refuse_unknown_organization() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-    perform private.hold_organizations(tg_table_name, array[new.organization_id]);
+    perform private.require_organizations(tg_table_name, array[new.organization_id]);
     return null;
 end $$;
 
