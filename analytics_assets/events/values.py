@@ -91,7 +91,7 @@ def unkeepable(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str
     elif isinstance(value, str):
         if "\x00" in value:
             yield path, f"{shown(value)} holds a NUL character"
-        elif any("\ud800" <= one <= "\udfff" for one in value):
+        elif not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value):
             yield path, f"{shown(value)} holds half of a surrogate pair"
     elif isinstance(value, Unkeepable):
         yield path, f"{value!r} is no number that can be kept"
