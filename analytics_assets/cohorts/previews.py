@@ -38,7 +38,9 @@ def triangle(frame: pd.DataFrame, title: str) -> str:
     rates = frame.pivot(index="cohort_date", columns="period_number", values="retention_rate").astype(float)
     complete = frame.pivot(index="cohort_date", columns="period_number", values="is_complete")
     sizes = frame.groupby("cohort_date")["cohort_size"].first()
-    figure = Figure(figsize=(2.2 + 0.62 * len(rates.columns), 1.1 + 0.3 * len(rates)), dpi=80, layout="constrained")
+    # The title takes four inches, whatever stands below it.
+    size = (max(4.4, 2.2 + 0.62 * len(rates.columns)), max(1.7, 1.3 + 0.3 * len(rates)))
+    figure = Figure(figsize=size, dpi=80, layout="constrained")
     axes = figure.subplots()
     later = rates.copy()
     later[0] = float("nan")
@@ -62,7 +64,7 @@ def triangle(frame: pd.DataFrame, title: str) -> str:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(title, loc="left", fontsize=9)
+    figure.suptitle(f"{title}\n% active n months later, (running)", x=0.01, ha="left", fontsize=9)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return f"![{title}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
@@ -85,7 +87,7 @@ def describe_cohorts(database: Database, ids: list[UUID], start: datetime, end: 
     )
     if not cells.empty:
         pictures = [
-            triangle(found, f"{slug}: {kind} cohorts by month (members), % active n months later, (running)")
+            triangle(found, f"{slug}: {kind} cohorts by month (members)")
             for (slug, kind), found in cells.groupby(["organization", "cohort_type"], sort=False)
         ]
         metadata["triangle"] = dg.MetadataValue.md("\n\n".join(pictures))

@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from analytics_assets.cohorts.assets import CHECKS
+from analytics_assets.cohorts.previews import triangle
 from analytics_assets.database import Database
 from analytics_assets.ledgered import evaluate
 from analytics_assets_tests.cohorts.world import compute
@@ -189,3 +191,12 @@ def test_real_runs(connection: Connection, shops: list[UUID], instance: dg.Dagst
     assert stale() == {0, 8, 9, 10}
     assert run_days(instance, FIRST, END - timedelta(days=1), keys=("acme", "acme"), assets=("cohort_analysis",)).success
     assert cohorts(connection, "acme") == {(0, 0): (1, 1, "5.00"), (0, 1): (1, 0, "0"), (7, 0): (2, 2, "17.50")}
+
+
+def test_a_young_organisation_has_a_picture_that_holds_its_title() -> None:
+    """One month was drawn so narrow that the layout gave up, with a warning, and cut the title off: warnings are errors here."""
+    month = {"cohort_date": TODAY.date().replace(day=1), "period_number": 0, "cohort_size": 1234, "retention_rate": 1.0}
+    picture = triangle(
+        pd.DataFrame([{**month, "is_complete": False}]), "a-shop-of-some-length: first_purchase cohorts by month (members)"
+    )
+    assert picture.startswith("![a-shop-of-some-length") and "data:image/png;base64," in picture
