@@ -1,0 +1,319 @@
+"""What row-level security costs a dashboard: its usual queries over 20 million hours of 1,000 organisations.
+
+    python -m benchmarks.row_level_security [--organizations 1000] [--metrics 14] [--days 30] [--rounds 41] [--cap 10] [--json FILE]
+
+Each query runs as role authenticated with a member's claims, once without a filter of its own and once with the dashboard's
+``organization_id = ...``, in turn with the same query filtered by hand as a role that policies do not concern. It is planned anew
+each time, as through a pool of connections that keeps no prepared statements. A round is a transaction; what counts is what the
+client waits for the query, planning included. Beside it the plan's policies, put in place of ours for one transaction.
+
+Runs on a database of its own: on the server of DATABASE_URL, or on an embedded server in a temporary folder. Exits with 0 also
+where a goal is missed, 1 where it could not run or two ways do not find the same rows, 2 on a usage error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import psycopg.sql
+from rich.console import Console
+from rich.table import Table
+
+from analytics_assets.database import DatabaseError, connect
+from analytics_assets.migrations import MigrationError, migrate
+from analytics_assets.settings import SettingError
+from benchmarks import row_level_statements as statements
+from benchmarks.server import Connection, ServerError, database_url, throw_away_database, throw_away_settings
+
+_DAY = timedelta(days=1)
+# The query's own filter, and how many times the query without row-level security it may take.
+_GOALS = {"none": 1.5, "its own": 1.1}
+_MEMBERSHIPS = (1, 20)
+# A policy that takes longer than this is not asked a second time.
+_SLOW = 0.5
+_FEW = 5
+
+
+class WrongResult(RuntimeError):
+    """Two ways do not find the same rows: the figures are worth nothing."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of one way to ask: what the client waited, and the least that the server said of its planning."""
+
+    median: float
+    best: float
+    planning: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One query of one member, with and without its own filter.
+
+    Attributes:
+        plan: milliseconds under the plan's policies; None where they were cut off.
+    """
+
+    query: str
+    memberships: int
+    own: str
+    rows: int
+    by_hand: Times
+    secured: Times
+    plan: float | None
+
+    @property
+    def ratio(self) -> float:
+        """Times the query without row-level security, by the medians."""
+        return self.secured.median / self.by_hand.median
+
+    @property
+    def met(self) -> bool:
+        """Whether it stays within its goal."""
+        return self.ratio <= _GOALS[self.own]
+
+
+def _uuid(text: str) -> UUID:
+    return UUID(md5(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Benchmark:
+    """One run over one database: a connection whose role policies do not concern, and one of a dashboard."""
+
+    def __init__(
+        self, owner: Connection, dashboard: Connection, arguments: argparse.Namespace, progress: Callable[[str], None]
+    ) -> None:
+        self._owner = owner
+        self._dashboard = dashboard
+        self._size = {name: getattr(arguments, name) for name in ("organizations", "metrics")}
+        self._days: int = arguments.days
+        self._rounds: int = arguments.rounds
+        self._cap: int = arguments.cap
+        self._progress = progress
+        self._today = datetime.combine(datetime.now(UTC).date(), datetime.min.time(), UTC)
+        self._first = self._today - (self._days - 1) * _DAY
+        self.counts: dict[str, int] = {}
+        self.lines: list[Line] = []
+
+    def fill(self) -> None:
+        """Organisations with members, hours, days and insights."""
+        run = self._owner.execute
+        self._progress("migrations")
+        migrate(self._owner)
+        run(statements.FILL_ORGANIZATIONS, self._size)
+        run(statements.FILL_MEMBERS, self._size)
+        run("select public.make_partitions_ahead()")
+        for table in ("hourly_facts", "daily_facts"):
+            run("select private.ensure_partitions(%s, %s, %s)", (table, self._first, self._today + _DAY))
+        run("create schema bench")
+        run(statements.MAKE_HOURS, self._size)
+        for number in range(self._days):
+            day = self._first + number * _DAY
+            self._progress(f"hours of {day:%Y-%m-%d}")
+            run(statements.FILL_TODAY if day == self._today else statements.FILL_HOURS, {"day": day, "number": number})
+        self._progress("days, insights, statistics")
+        run(statements.FILL_DAYS)
+        run(statements.FILL_INSIGHTS)
+        run("vacuum (analyze)")
+        for table in ("hourly_facts", "daily_facts", "ai_insights"):
+            rows = run(psycopg.sql.SQL("select count(*) as n from public.{}").format(psycopg.sql.Identifier(table))).fetchall()
+            self.counts[table] = int(rows[0]["n"])
+
+    def compare(self) -> None:
+        """All queries, members and filters."""
+        for memberships in _MEMBERSHIPS:
+            user = _uuid(f"member of {memberships}")
+            found = self._owner.execute(
+                "select organization_id from public.organization_members where user_id = %s order by 1", (user,)
+            ).fetchall()
+            organizations = [row["organization_id"] for row in found]
+            parameters = {
+                "metric": "sessions",
+                "first": self._first,
+                "today": self._today,
+                "until": self._today + _DAY,
+                "first_day": self._first.date(),
+                "until_day": self._today.date() + _DAY,
+                "organization": organizations[0],
+                "organizations": organizations,
+                "claims": json.dumps({"sub": str(user), "role": "authenticated"}),
+            }
+            by_hand = statements.ONE if memberships == 1 else statements.SEVERAL
+            for query in statements.QUERIES:
+                self.lines.append(self._line(query, memberships, "none", statements.NO_FILTER, by_hand, parameters))
+                self.lines.append(self._line(query, memberships, "its own", statements.ONE, statements.ONE, parameters))
+
+    def _line(self, query: str, memberships: int, own: str, secured: str, by_hand: str, parameters: dict[str, Any]) -> Line:
+        self._progress(f"{query}; member of {memberships}; filter: {own}")
+        asked = psycopg.sql.SQL(statements.QUERIES[query]).format(own=psycopg.sql.SQL(secured))
+        filtered = psycopg.sql.SQL(statements.QUERIES[query]).format(own=psycopg.sql.SQL(by_hand))
+        ways = {"by hand": (self._owner, filtered, False), "secured": (self._dashboard, asked, True)}
+        walls: dict[str, list[float]] = {name: [] for name in ways}
+        plannings: dict[str, list[float]] = {name: [] for name in ways}
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for number in range(self._rounds + _FEW):
+            # Each goes first every other time.
+            for name in sorted(ways, reverse=bool(number % 2)):
+                connection, statement, member = ways[name]
+                with self._request(connection, parameters, member):
+                    if number < _FEW:
+                        plannings[name].append(self._planning(connection, statement, parameters))
+                    else:
+                        wall, rows[name] = self._timed(connection, statement, parameters)
+                        walls[name].append(wall)
+        plan, plan_rows = self._under_the_plan(asked, parameters)
+        for name, found in (("row-level security", rows["secured"]), ("the plan's policies", plan_rows)):
+            if found is not None and found != rows["by hand"]:
+                raise WrongResult(
+                    f"{query}, member of {memberships}: {name} find {len(found)} rows, by hand {len(rows['by hand'])} others"
+                )
+        if not rows["by hand"]:
+            raise WrongResult(f"{query}, member of {memberships}: nothing found")
+        times = {name: Times(statistics.median(walls[name]), min(walls[name]), min(plannings[name])) for name in ways}
+        return Line(query, memberships, own, len(rows["by hand"]), times["by hand"], times["secured"], plan)
+
+    @contextmanager
+    def _request(self, connection: Connection, parameters: dict[str, Any], member: bool) -> Iterator[None]:
+        with connection.transaction():
+            if member:
+                connection.execute(statements.BECOME, parameters)
+            yield
+
+    @staticmethod
+    def _timed(
+        connection: Connection, statement: psycopg.sql.Composed, parameters: dict[str, Any]
+    ) -> tuple[float, list[dict[str, Any]]]:
+        started = time.perf_counter()
+        found = connection.execute(statement, parameters, prepare=False).fetchall()
+        return (time.perf_counter() - started) * 1000, found
+
+    @staticmethod
+    def _planning(connection: Connection, statement: psycopg.sql.Composed, parameters: dict[str, Any]) -> float:
+        explain = psycopg.sql.SQL("explain (summary, format json) ") + statement
+        said = connection.execute(explain, parameters, prepare=False).fetchall()[0]["QUERY PLAN"]
+        return float(said[0]["Planning Time"])
+
+    def _under_the_plan(
+        self, statement: psycopg.sql.Composed, parameters: dict[str, Any]
+    ) -> tuple[float | None, list[dict[str, Any]] | None]:
+        """The best of a few, or of one where it is slow; nothing where it takes longer than the cap."""
+        best: float | None = None
+        rows: list[dict[str, Any]] | None = None
+        with self._owner.transaction(force_rollback=True):
+            self._owner.execute(statements.PLAN_POLICIES)
+            self._owner.execute("select set_config('statement_timeout', %s, true)", (f"{self._cap}s",))
+            self._owner.execute(statements.BECOME, parameters)
+            try:
+                for _ in range(_FEW):
+                    wall, rows = self._timed(self._owner, statement, parameters)
+                    best = wall if best is None else min(best, wall)
+                    if wall > _SLOW * 1000:
+                        break
+            except psycopg.errors.QueryCanceled:
+                return None, None
+        return best, rows
+
+    def table(self) -> Table:
+        """All of it, for a terminal."""
+        table = Table(
+            title=f"{self.counts['hourly_facts']:,} hours, {self.counts['daily_facts']:,} days, {self.counts['ai_insights']:,} insights of"
+            f" {self._size['organizations']:,} organisations; milliseconds at the client, {self._rounds} rounds in turn",
+            caption="by hand: filtered by organization_id, without row-level security; RLS: as authenticated, under our policies. Ratio of"
+            " the medians; planning, which they include, as the server says it (least of a few). The plan's policies: best of"
+            f" {_FEW}, cut off after {self._cap} s.",
+            title_justify="left",
+            caption_justify="left",
+        )
+        for header in ("query", "member of", "filter"):
+            table.add_column(header)
+        for header in ("rows", "by hand", "best", "planning", "RLS", "best", "planning", "ratio", "goal"):
+            table.add_column(header, justify="right")
+        table.add_column("met")
+        table.add_column("plan's", justify="right")
+        for line in self.lines:
+            figures = [f"{figure:.2f}" for way in (line.by_hand, line.secured) for figure in (way.median, way.best, way.planning)]
+            met = "[green]yes[/green]" if line.met else "[bold red]MISSED[/bold red]"
+            plan = f"> {self._cap} s" if line.plan is None else f"{line.plan:,.1f}"
+            goal = f"<= {_GOALS[line.own]:g}"
+            table.add_row(
+                line.query,
+                str(line.memberships),
+                line.own,
+                f"{line.rows:,}",
+                *figures,
+                f"{line.ratio:.2f}",
+                goal,
+                met,
+                plan,
+                end_section=line.own == "its own",
+            )
+        return table
+
+
+def _arguments(given: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.row_level_security", description=(__doc__ or "").split("\n", 1)[0]
+    )
+
+    def positive(text: str) -> int:
+        if not text.isdigit() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        return int(text)
+
+    parser.add_argument("--organizations", type=positive, default=1000, metavar="N")
+    parser.add_argument("--metrics", type=positive, default=14, metavar="N", help="each in two channels")
+    parser.add_argument("--days", type=positive, default=30, metavar="N", help="the last one is today")
+    parser.add_argument("--rounds", type=positive, default=41, metavar="N")
+    parser.add_argument(
+        "--cap", type=positive, default=10, metavar="SECONDS", help="longer than that the plan's policies may not take"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    arguments = parser.parse_args(given)
+    if arguments.organizations < max(_MEMBERSHIPS):
+        parser.error(f"--organizations {arguments.organizations}: at least {max(_MEMBERSHIPS)}, of which one user is a member")
+    if arguments.json and not arguments.json.resolve().parent.is_dir():
+        parser.error(f"--json {arguments.json}: there is no folder {arguments.json.resolve().parent}")
+    return arguments
+
+
+def main(given: list[str] | None = None) -> int:
+    """Runs it. Returns the exit status."""
+    arguments = _arguments(given)
+    started = time.monotonic()
+
+    def progress(text: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    try:
+        settings = throw_away_settings()
+        with throw_away_database(settings) as owner:
+            with connect(replace(settings, database_url=database_url(settings)), autocommit=True) as dashboard:
+                benchmark = Benchmark(owner, dashboard, arguments, progress)
+                benchmark.fill()
+                benchmark.compare()
+    except (ServerError, DatabaseError, SettingError, MigrationError, WrongResult) as error:
+        print(f"benchmarks.row_level_security: {error}", file=sys.stderr)
+        return 1
+    Console(width=None if sys.stdout.isatty() else 170).print(benchmark.table())
+    if arguments.json:
+        lines = [asdict(line) | {"ratio": line.ratio, "met": line.met} for line in benchmark.lines]
+        arguments.json.write_text(json.dumps({"counts": benchmark.counts, "lines": lines}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
