@@ -1,6 +1,6 @@
 """What row-level security costs a dashboard: its usual queries over 20 million hours of 1,000 organisations.
 
-    python -m benchmarks.row_level_security [--organizations 1000] [--metrics 14] [--days 30] [--rounds 41] [--cap 10] [--json FILE]
+    python -m benchmarks.row_level_security [--organizations 1000] [--metrics 14] [--days 30] [--rounds 41] [--cap 20] [--json FILE]
 
 Each query runs as role authenticated with a member's claims, once without a filter of its own and once with the dashboard's
 ``organization_id = ...``, in turn with the same query filtered by hand as a role that policies do not concern. It is planned anew
@@ -24,20 +24,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import psycopg.sql
-from rich.console import Console
 from rich.table import Table
 
-from analytics_assets.database import DatabaseError, connect
-from analytics_assets.migrations import MigrationError, migrate
-from analytics_assets.settings import SettingError
+from analytics_assets.database import connect
+from analytics_assets.migrations import migrate
 from benchmarks import row_level_statements as statements
-from benchmarks.server import Connection, Meter, ServerError, database_url, throw_away_database, throw_away_settings
+from benchmarks.command import FAILURES, Command, Goal, WrongResult
+from benchmarks.server import Connection, Meter, database_url, throw_away_database, throw_away_settings
 
 _DAY = timedelta(days=1)
 # The query's own filter, and how many times the query without row-level security it may take.
@@ -46,10 +44,6 @@ _MEMBERSHIPS = (1, 20)
 # A policy that takes longer than this is not asked a second time.
 _SLOW = 0.5
 _FEW = 5
-
-
-class WrongResult(RuntimeError):
-    """Two ways do not find the same rows: the figures are worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -189,19 +183,16 @@ class Benchmark:
                         if before is not None and after is not None:
                             spent[name].append(after - before)
         plan, plan_rows = self._under_the_plan(asked, parameters)
+        expected = rows["by hand"]
         for name, found in (("row-level security", rows["secured"]), ("the plan's policies", plan_rows)):
-            if found is not None and found != rows["by hand"]:
-                raise WrongResult(
-                    f"{query}, member of {memberships}: {name} find {len(found)} rows, by hand {len(rows['by hand'])} others"
-                )
-        if not rows["by hand"]:
-            raise WrongResult(f"{query}, member of {memberships}: nothing found")
+            if not expected or (found is not None and found != expected):
+                raise WrongResult(f"{query}, member of {memberships}: by hand {len(expected)} rows; {name} find others")
         median = statistics.median
         times = {
             name: Times(median(spent[name]) if spent[name] else None, median(waits[name]), median(plannings[name]))
             for name in ways
         }
-        return Line(query, memberships, own, len(rows["by hand"]), times["by hand"], times["secured"], plan)
+        return Line(query, memberships, own, len(expected), times["by hand"], times["secured"], plan)
 
     @contextmanager
     def _request(self, connection: Connection, parameters: dict[str, Any], member: bool) -> Iterator[None]:
@@ -265,9 +256,8 @@ class Benchmark:
         for line in self.lines:
             times = [figure for way in (line.by_hand, line.secured) for figure in (way.cpu, way.waited, way.planning)]
             figures = ["-" if figure is None else f"{figure:.2f}" for figure in times]
-            met = "[green]yes[/green]" if line.met else "[bold red]MISSED[/bold red]"
             plan = f"> {self._cap} s" if line.plan is None else f"{line.plan:,.1f}"
-            goal = f"<= {_GOALS[line.own]:g}"
+            goal = Goal("", "", f"<= {_GOALS[line.own]:g}", line.met)
             table.add_row(
                 line.query,
                 str(line.memberships),
@@ -275,63 +265,33 @@ class Benchmark:
                 f"{line.rows:,}",
                 *figures,
                 f"{line.ratio:.2f}",
-                goal,
-                met,
+                *goal.cells(),
                 plan,
                 end_section=line.own == "its own",
             )
         return table
 
 
-def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.row_level_security", description=(__doc__ or "").split("\n", 1)[0]
-    )
-
-    def positive(text: str) -> int:
-        if not text.isdigit() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-        return int(text)
-
-    parser.add_argument("--organizations", type=positive, default=1000, metavar="N")
-    parser.add_argument("--metrics", type=positive, default=14, metavar="N", help="each in two channels")
-    parser.add_argument("--days", type=positive, default=30, metavar="N", help="the last one is today")
-    parser.add_argument("--rounds", type=positive, default=41, metavar="N")
-    parser.add_argument(
-        "--cap", type=positive, default=10, metavar="SECONDS", help="longer than that the plan's policies may not take"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    arguments = parser.parse_args(given)
-    if arguments.organizations < max(_MEMBERSHIPS):
-        parser.error(f"--organizations {arguments.organizations}: at least {max(_MEMBERSHIPS)}, of which one user is a member")
-    if arguments.json and not arguments.json.resolve().parent.is_dir():
-        parser.error(f"--json {arguments.json}: there is no folder {arguments.json.resolve().parent}")
-    return arguments
-
-
 def main(given: list[str] | None = None) -> int:
     """Runs it. Returns the exit status."""
-    arguments = _arguments(given)
-    started = time.monotonic()
-
-    def progress(text: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
-
+    command = Command("row_level_security", __doc__)
+    command.number("--organizations", 1000, max(_MEMBERSHIPS))
+    command.number("--metrics", 14, 1, 32, help="each in two channels")
+    command.number("--days", 30, help="the last one is today")
+    command.number("--rounds", 41)
+    command.number("--cap", 20, metavar="SECONDS", help="longer than that the plan's policies may not take")
+    arguments = command.parse(given)
     try:
         settings = throw_away_settings()
         with throw_away_database(settings) as owner:
             with connect(replace(settings, database_url=database_url(settings)), autocommit=True) as dashboard:
-                benchmark = Benchmark(owner, dashboard, arguments, progress)
+                benchmark = Benchmark(owner, dashboard, arguments, command.progress)
                 benchmark.fill()
                 benchmark.compare()
-    except (ServerError, DatabaseError, SettingError, MigrationError, WrongResult) as error:
-        print(f"benchmarks.row_level_security: {error}", file=sys.stderr)
-        return 1
-    Console(width=None if sys.stdout.isatty() else 170).print(benchmark.table())
-    if arguments.json:
-        lines = [asdict(line) | {"ratio": line.ratio, "met": line.met} for line in benchmark.lines]
-        arguments.json.write_text(json.dumps({"counts": benchmark.counts, "lines": lines}, indent=1) + "\n")
-    return 0
+    except FAILURES as error:
+        return command.fail(error)
+    lines = [asdict(line) | {"ratio": line.ratio, "met": line.met} for line in benchmark.lines]
+    return command.finish(arguments, benchmark.table(), {"counts": benchmark.counts, "lines": lines}, 170)
 
 
 if __name__ == "__main__":

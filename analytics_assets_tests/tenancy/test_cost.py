@@ -39,7 +39,7 @@ def test_the_benchmark_says_when_a_policy_lets_through_more(
     monkeypatch.setenv("DATABASE_URL", server_url)
     monkeypatch.setattr(statements, "BECOME", "select %(claims)s")
     assert row_level_security.main([*SMALL]) == 1
-    assert "row-level security find" in capsys.readouterr().err
+    assert "row-level security find others" in capsys.readouterr().err
 
 
 def _plan(connection: Connection, columns: str) -> str:
