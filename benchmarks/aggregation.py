@@ -13,26 +13,21 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import platform
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import psycopg
 import psycopg.sql
-from rich.console import Console
 from rich.table import Table
 
-from analytics_assets.database import DatabaseError
-from analytics_assets.migrations import MigrationError, migrate
-from analytics_assets.settings import SettingError
-from benchmarks.server import Connection, Cost, Meter, ServerError, best, throw_away_database
+from analytics_assets.migrations import migrate
+from benchmarks.command import FAILURES, Command, Goal, WrongResult, cost_table
+from benchmarks.server import Connection, Cost, Meter, best, throw_away_database
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -162,20 +157,6 @@ from bench.lean l
 full join public.hourly_facts h using (organization_id, metric_id, channel_id, "timestamp")
 where l.value is distinct from h.value
 """
-
-
-class WrongResult(RuntimeError):
-    """What was computed is not what it should be: its figures are worth nothing."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure beside its goal."""
-
-    what: str
-    figure: str
-    goal: str
-    met: bool
 
 
 @dataclass
@@ -508,92 +489,43 @@ class Benchmark:
             seconds = "CPU: of the backend, no parallel workers."
         else:
             seconds = "The server's processes cannot be seen from here: ratios are of wall time."
-        table = Table(
+        return cost_table(
             title=f"{self.report.server}: {notes['observations']:,.0f} observations of {len(self._ids):,}"
             f" organisations, best of {self._rounds}",
             caption=f"{seconds} x bare GROUP BY: of its fastest plan. WAL: distance of"
             " pg_current_wal_insert_lsn() over the call and its commit with nobody else at work, least of the"
             f" rounds; by EXPLAIN (WAL) the rerun wrote {notes['rerun_wal_bytes_by_explain']:.0f} bytes."
             f" The plan's table takes {notes['bytes_a_row_plan']:.0f} bytes a row, written hour by hour.",
-            title_justify="left",
-            caption_justify="left",
+            costs=costs,
+            goals=self.report.goals,
+            columns={
+                "WAL MB": lambda cost: f"{cost.wal / 1e6:.1f}",
+                f"x bare GROUP BY ({by})": lambda cost: f"{cost.seconds / bare:.2f}",
+            },
+            figure=f"x bare GROUP BY ({by})",
         )
-        table.add_column("")
-        for header in ("CPU s", "wall s", "WAL MB", f"x bare GROUP BY ({by})"):
-            table.add_column(header, justify="right")
-        table.add_column("goal", justify="right")
-        table.add_column("met")
-        for name, cost in costs.items():
-            table.add_row(
-                name,
-                "-" if cost.cpu is None else f"{cost.cpu:.2f}",
-                f"{cost.wall:.2f}",
-                f"{cost.wal / 1e6:.1f}",
-                f"{cost.seconds / bare:.2f}",
-                "",
-                "",
-            )
-        table.add_section()
-        for goal in self.report.goals:
-            table.add_row(
-                goal.what,
-                "",
-                "",
-                "",
-                goal.figure,
-                goal.goal,
-                "[green]yes[/green]" if goal.met else "[bold red]MISSED[/bold red]",
-            )
-        return table
-
-
-def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.aggregation", description=(__doc__ or "").split("\n", 1)[0])
-
-    def between(least: int, most: int) -> Callable[[str], int]:
-        def number(text: str) -> int:
-            if not text.isdigit() or not least <= int(text) <= most:
-                raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
-            return int(text)
-
-        return number
-
-    # Fewer than 50 organisations are never built aside; the catalogue has 32 sums by the hour.
-    parser.add_argument("--organizations", type=between(50, 100_000), default=1000, metavar="N")
-    parser.add_argument("--metrics", type=between(1, 32), default=30, metavar="N")
-    parser.add_argument("--observations", type=between(1, 100), default=4, metavar="N", help="per metric and hour")
-    parser.add_argument("--rounds", type=between(1, 20), default=3, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    arguments = parser.parse_args(given)
-    if arguments.json and not arguments.json.resolve().parent.is_dir():
-        parser.error(f"--json {arguments.json}: there is no folder {arguments.json.resolve().parent}")
-    return arguments
 
 
 def main(given: list[str] | None = None) -> int:
     """Runs it. Returns the exit status."""
-    arguments = _arguments(given)
-    started = time.monotonic()
-
-    def progress(text: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
-
+    command = Command("aggregation", __doc__)
+    # Fewer than 50 organisations are never built aside; the catalogue has 32 sums by the hour.
+    command.number("--organizations", 1000, 50, 100_000)
+    command.number("--metrics", 30, 1, 32)
+    command.number("--observations", 4, 1, 100, help="per metric and hour")
+    command.number("--rounds", 3, 1, 20)
+    arguments = command.parse(given)
     try:
         with throw_away_database() as connection:
-            benchmark = Benchmark(connection, arguments, progress)
+            benchmark = Benchmark(connection, arguments, command.progress)
             benchmark.fill()
             benchmark.compare()
             benchmark.sizes()
             benchmark.drop()
             benchmark.judge()
-    except (ServerError, DatabaseError, SettingError, MigrationError, WrongResult) as error:
-        print(f"benchmarks.aggregation: {error}", file=sys.stderr)
-        return 1
-    report = benchmark.report
-    Console(width=None if sys.stdout.isatty() else 150).print(benchmark.table())
-    if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
-    return 0
+    except FAILURES as error:
+        return command.fail(error)
+    return command.finish(arguments, benchmark.table(), asdict(benchmark.report))
 
 
 if __name__ == "__main__":

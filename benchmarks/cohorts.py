@@ -16,38 +16,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg.sql
-from rich.console import Console
 from rich.table import Table
 
-from analytics_assets.database import DatabaseError
-from analytics_assets.migrations import MigrationError, migrate
-from analytics_assets.settings import SettingError
+from analytics_assets.migrations import migrate
 from benchmarks import cohort_statements as statements
-from benchmarks.server import Connection, Cost, Meter, ServerError, best, throw_away_database
+from benchmarks.command import FAILURES, Command, Goal, WrongResult, cost_table
+from benchmarks.server import Connection, Cost, Meter, best, throw_away_database
 
 _DAYS = 90
 _DAILY_GOAL = 1.0
 _RETENTION_GOAL = 3.0
-
-
-class WrongResult(RuntimeError):
-    """Two engines do not say the same: the figures are worth nothing."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure beside its goal."""
-
-    what: str
-    figure: str
-    goal: str
-    met: bool
 
 
 Cells = set[tuple[str, str, int, int]]
@@ -230,68 +214,34 @@ class Benchmark:
 
     def table(self) -> Table:
         """All of it, for a terminal."""
-        table = Table(
+        return cost_table(
             title=f"{self.counts['events']:,} events, {self.counts['days']:,} visitor-days of {self.counts['visitors']:,} users in"
             f" {len(self._ids):,} organisations, {_DAYS} days",
             caption="CPU: of the backend without parallel workers; of DuckDB and chdb all threads of this process. Their cells and"
             " ours are the same, each compared with cohort_analysis.",
-            title_justify="left",
-            caption_justify="left",
+            costs=self.costs,
+            goals=self.goals(),
         )
-        table.add_column("")
-        for header in ("CPU s", "wall s", "figure", "goal"):
-            table.add_column(header, justify="right")
-        table.add_column("met")
-        for name, cost in self.costs.items():
-            table.add_row(name, "-" if cost.cpu is None else f"{cost.cpu:.2f}", f"{cost.wall:.2f}", "", "", "")
-        table.add_section()
-        for goal in self.goals():
-            met = "" if not goal.goal else "[green]yes[/green]" if goal.met else "[bold red]MISSED[/bold red]"
-            table.add_row(goal.what, "", "", goal.figure, goal.goal, met)
-        return table
-
-
-def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cohorts", description=(__doc__ or "").split("\n", 1)[0])
-
-    def positive(text: str) -> int:
-        if not text.isdigit() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-        return int(text)
-
-    parser.add_argument("--organizations", type=positive, default=1000, metavar="N")
-    parser.add_argument("--actors", type=positive, default=535_000, metavar="N")
-    parser.add_argument("--events", type=positive, default=10_000_000, metavar="N", help="about so many")
-    parser.add_argument("--rounds", type=positive, default=3, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    arguments = parser.parse_args(given)
-    if arguments.json and not arguments.json.resolve().parent.is_dir():
-        parser.error(f"--json {arguments.json}: there is no folder {arguments.json.resolve().parent}")
-    return arguments
 
 
 def main(given: list[str] | None = None) -> int:
     """Runs it. Returns the exit status."""
-    arguments = _arguments(given)
-    started = time.monotonic()
-
-    def progress(text: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
-
+    command = Command("cohorts", __doc__)
+    command.number("--organizations", 1000)
+    command.number("--actors", 535_000)
+    command.number("--events", 10_000_000, help="about so many")
+    command.number("--rounds", 3)
+    arguments = command.parse(given)
     try:
         with tempfile.TemporaryDirectory(prefix="analytics-bench-") as folder, throw_away_database() as connection:
-            benchmark = Benchmark(connection, arguments, Path(folder), progress)
+            benchmark = Benchmark(connection, arguments, Path(folder), command.progress)
             benchmark.fill()
             benchmark.compute()
             benchmark.retention()
-    except (ServerError, DatabaseError, SettingError, MigrationError, WrongResult) as error:
-        print(f"benchmarks.cohorts: {error}", file=sys.stderr)
-        return 1
-    Console(width=None if sys.stdout.isatty() else 150).print(benchmark.table())
-    if arguments.json:
-        figures = {"costs": {name: asdict(cost) for name, cost in benchmark.costs.items()}, "counts": benchmark.counts}
-        arguments.json.write_text(json.dumps(figures | {"goals": [asdict(goal) for goal in benchmark.goals()]}, indent=1) + "\n")
-    return 0
+    except FAILURES as error:
+        return command.fail(error)
+    figures = {"costs": {name: asdict(cost) for name, cost in benchmark.costs.items()}, "counts": benchmark.counts}
+    return command.finish(arguments, benchmark.table(), figures | {"goals": [asdict(goal) for goal in benchmark.goals()]})
 
 
 if __name__ == "__main__":

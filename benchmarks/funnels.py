@@ -12,7 +12,6 @@ CPU seconds are those of all of the server's processes, parallel workers too. Th
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import tempfile
@@ -24,16 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg.sql
-from rich.console import Console
 from rich.table import Table
 
-from analytics_assets.database import DatabaseError
-from analytics_assets.migrations import MigrationError, migrate
-from analytics_assets.settings import SettingError
+from analytics_assets.migrations import migrate
+from benchmarks.command import FAILURES, Command, Goal, WrongResult, cost_table
 from benchmarks.funnel_events import DAYS, END, START, add_bot, fill, remove_bot
 from benchmarks.funnel_peers import ClickHouse, Duck, PeerError, load_peers
 from benchmarks.processes import ServerMeter, keep_to_cores
-from benchmarks.server import Connection, Cost, ServerError, best, throw_away_database
+from benchmarks.server import Connection, Cost, best, throw_away_database
 
 _FIRST, _LAST = (START - timedelta(days=1)).date(), END.date()
 _OURS = "select * from public.aggregate_funnels(%(ids)s, %(first)s, %(last)s)"
@@ -54,20 +51,6 @@ select organization_id::text as organization, date::text as date,
        array_agg(visitors order by step_order) as reached
 from public.funnel_analysis group by 1, 2
 """
-
-
-class WrongResult(RuntimeError):
-    """Two engines differ: their figures are worth nothing."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure beside its goal."""
-
-    what: str
-    figure: str
-    goal: str
-    met: bool
 
 
 @dataclass
@@ -193,70 +176,38 @@ class Benchmark:
         """All of it, for a terminal."""
         setting, costs = self.report.setting, self.report.costs
         duck = best([cost for name, cost in costs.items() if name.startswith("DuckDB")])
-        table = Table(
+        return cost_table(
             title=f"{setting['events']:,} events of {setting['organizations']:,} organisations, {DAYS} days, 4 steps, 24 h window,"
             f" best of {setting['rounds']}",
             caption="Ours writes its rows, their keys and the ledger; the peers keep nothing. x DuckDB: of its best formulation.",
-            title_justify="left",
-            caption_justify="left",
+            costs=costs,
+            goals=self.report.goals,
+            columns={
+                "x DuckDB (CPU)": lambda cost: f"{cost.seconds / duck.seconds:.2f}",
+                "x DuckDB (wall)": lambda cost: f"{cost.wall / duck.wall:.2f}",
+            },
+            figure="x DuckDB (CPU)",
         )
-        table.add_column("")
-        for header in ("CPU s", "wall s", "x DuckDB (CPU)", "x DuckDB (wall)", "goal"):
-            table.add_column(header, justify="right")
-        table.add_column("met")
-        for name, cost in costs.items():
-            cpu = "-" if cost.cpu is None else f"{cost.cpu:.2f}"
-            table.add_row(
-                name, cpu, f"{cost.wall:.2f}", f"{cost.seconds / duck.seconds:.2f}", f"{cost.wall / duck.wall:.2f}", "", ""
-            )
-        table.add_section()
-        for goal in self.report.goals:
-            met = "[green]yes[/green]" if goal.met else "[bold red]MISSED[/bold red]"
-            table.add_row(goal.what, "", "", goal.figure, "", goal.goal, met)
-        return table
-
-
-def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.funnels", description=(__doc__ or "").split("\n", 1)[0])
-
-    def between(least: int, most: int) -> Callable[[str], int]:
-        def number(text: str) -> int:
-            if not text.isdigit() or not least <= int(text) <= most:
-                raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
-            return int(text)
-
-        return number
-
-    parser.add_argument("--organizations", type=between(1, 100_000), default=1000, metavar="N")
-    parser.add_argument("--events", type=between(1000, 100_000_000), default=10_000_000, metavar="N")
-    parser.add_argument("--bot", type=between(1, 1_000_000), default=40_000, metavar="N", help="events of one actor")
-    parser.add_argument("--rounds", type=between(1, 20), default=3, metavar="N")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    return parser.parse_args(given)
 
 
 def main(given: list[str] | None = None) -> int:
     """Runs it. Returns the exit status: 0 also where a goal is missed, 1 where it could not run or a result is wrong."""
-    arguments = _arguments(given)
-    started = time.monotonic()
-
-    def progress(text: str) -> None:
-        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
-
+    command = Command("funnels", __doc__)
+    command.number("--organizations", 1000, 1, 100_000)
+    command.number("--events", 10_000_000, 1000, 100_000_000)
+    command.number("--bot", 40_000, 1, 1_000_000, help="events of one actor")
+    command.number("--rounds", 3, 1, 20)
+    arguments = command.parse(given)
     try:
         load_peers()
         keep_to_cores(2)
         with throw_away_database() as connection, tempfile.TemporaryDirectory(prefix="analytics-bench-") as folder:
-            benchmark = Benchmark(connection, arguments, progress)
+            benchmark = Benchmark(connection, arguments, command.progress)
             benchmark.full(benchmark.fill(Path(folder)))
             benchmark.daily()
-    except (ServerError, DatabaseError, SettingError, MigrationError, PeerError, WrongResult) as error:
-        print(f"benchmarks.funnels: {error}", file=sys.stderr)
-        return 1
-    Console(width=None if sys.stdout.isatty() else 150).print(benchmark.table())
-    if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(benchmark.report), indent=1) + "\n", encoding="utf-8")
-    return 0
+    except (*FAILURES, PeerError) as error:
+        return command.fail(error)
+    return command.finish(arguments, benchmark.table(), asdict(benchmark.report))
 
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ def test_claims_of_one_request_do_not_reach_the_next(world: Connection) -> None:
     "statement",
     [
         "select * from partitions.{child}",
-        "select private.org_ids()",
+        "select private.own_org_ids()",
         "select private.org_ids_as(array['viewer'])",
         "select private.store_events()",
         "select public.cleanup_events(now())",

@@ -49,12 +49,12 @@ begin
         execute format('drop policy if exists members_read on public.%I', name);
         execute format('create policy members_read on public.%I for select to authenticated using (%s)', name,
             case when name = any (common) then '(select auth.uid()) is not null'
-                 else 'organization_id = any (array(select private.org_ids()))' end);
+                 else 'organization_id = any ((select private.own_org_ids())::uuid[])' end);
         execute format('drop policy if exists all_read on public.%I', name);
         execute format('create policy all_read on public.%I for select to service_role, analytics_bi using (true)', name);
     end loop;
 end $$;
-grant execute on function private.org_ids(), private.org_ids_as(text[]) to authenticated;
+grant execute on function private.own_org_ids(), private.org_ids_as(text[]) to authenticated;
 
 -- Tables of tenants: an application's own policies stand where it has any.
 do $$
@@ -76,7 +76,10 @@ begin
             execute format('alter table public.%I enable row level security', adopted.name);
             execute format('grant select on public.%I to authenticated', adopted.name);
             execute format('create policy members_read on public.%I for select to authenticated '
-                           'using (%I = any (array(select private.org_ids())))', adopted.name, adopted.key);
+                           'using (%I = any ((select private.own_org_ids())::uuid[]))', adopted.name, adopted.key);
         end if;
     end loop;
 end $$;
+
+-- What policies asked before.
+drop function if exists private.org_ids();

@@ -1,5 +1,7 @@
 -- What readers read: the plan's tables with the plan's columns, over facts that keep channel and metric as numbers.
 -- id is derived from the key (stable, not stored); created_at and updated_at tell when this value was written.
+-- (Left joins by primary key: the server leaves out those of whose columns a statement asks none, and their policies with them.
+-- A check of the facts sees to it that each has its organisation, metric and channel.)
 create or replace view public.hourly_aggregates with (security_invoker = true) as
 select md5(f.organization_id::text || c.channel || m.metric || extract(epoch from f."timestamp"))::uuid as id,
        f.organization_id, c.channel::varchar(50) as channel, m.metric::varchar(100) as metric, f.value, f."timestamp",
@@ -7,9 +9,9 @@ select md5(f.organization_id::text || c.channel || m.metric || extract(epoch fro
            as metadata,
        f.updated_at as created_at, f.updated_at
 from public.hourly_facts f
-join public.metrics m using (metric_id)
-join public.channels c using (channel_id)
-join public.organizations o on o.id = f.organization_id;
+left join public.metrics m using (metric_id)
+left join public.channels c using (channel_id)
+left join public.organizations o on o.id = f.organization_id;
 
 create or replace view public.daily_aggregates with (security_invoker = true) as
 select md5(f.organization_id::text || c.channel || m.metric || f.date)::uuid as id,
@@ -18,9 +20,9 @@ select md5(f.organization_id::text || c.channel || m.metric || f.date)::uuid as 
            as metadata,
        f.updated_at as created_at, f.updated_at
 from public.daily_facts f
-join public.metrics m using (metric_id)
-join public.channels c using (channel_id)
-join public.organizations o on o.id = f.organization_id;
+left join public.metrics m using (metric_id)
+left join public.channels c using (channel_id)
+left join public.organizations o on o.id = f.organization_id;
 
 -- Ratios at any grain: sums of the parts first, one division last. Restrict grain, organization_id and period_start.
 -- Hours and days from their own facts; weeks begin on Monday, months on the first, in the organisation's days.
