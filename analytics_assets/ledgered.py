@@ -5,8 +5,8 @@ Dagster list every key of the asset's partitions for each check, 744,000 at a th
 tenths of a run's time. In the step they also speak when some organisations failed and nothing downstream runs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ Prepare = Callable[[dg.AssetExecutionContext, Scope, Database, list[UUID], datet
 
 @dataclass(frozen=True)
 class SqlCheck:
-    """A check that passes when sql/queries/check_<asset>_<name>.sql finds nothing.
+    """A check that passes when sql/queries/check_<asset>_<name>.sql finds nothing. (Assets may share a query: ``shared``.)
 
     The query takes keys (partition keys, text[], null for all), start and end (instants, UTC) and most; it returns
     organization, at, problem and found (how many there are in all), the worst first. One round trip for all
@@ -40,12 +40,17 @@ class SqlCheck:
     Attributes:
         what: what is found, for the sentence "3 <what>; first: ...".
         blocking: nothing downstream runs where publishing wrong numbers is worse than publishing none.
+        severity: WARN where what is found may be true.
+        shared: the query is sql/queries/check_<shared>_<name>.sql, with these further parameters.
     """
 
     name: str
     description: str
     what: str
     blocking: bool = False
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    shared: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_range(context: dg.AssetExecutionContext, time_dimension: str) -> tuple[list[str] | None, datetime, datetime]:
@@ -65,7 +70,8 @@ def evaluate(
     check: SqlCheck, asset: str, database: Database, keys: list[str] | None, start: datetime, end: datetime
 ) -> dg.AssetCheckResult:
     """Runs the check's query; the result names how many violations there are and the worst twenty, in a table."""
-    rows = database.rows(query(f"check_{asset}_{check.name}"), {"keys": keys, "start": start, "end": end, "most": _WORST})
+    parameters = {"keys": keys, "start": start, "end": end, "most": _WORST, **check.parameters}
+    rows = database.rows(query(f"check_{check.shared or asset}_{check.name}"), parameters)
     found: int = rows[0]["found"] if rows else 0
     metadata: dict[str, Any] = {
         "violations": found,
@@ -84,7 +90,7 @@ def evaluate(
         check_name=check.name,
         asset_key=dg.AssetKey(asset),
         passed=found == 0,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=check.severity,
         description=f"{found} {check.what}; first: {first}" if rows else f"no {check.what}",
         metadata=metadata,
     )

@@ -60,6 +60,12 @@ _KNOWN_ONLY = SqlCheck(
     "No row of an organisation, channel or metric that does not exist.",
     "rows of nobody",
 )
+_IN_RANGE = SqlCheck(
+    "values_in_range",
+    "No count is negative or a fraction, no money spent or refunded below 0, no value NaN or infinite.",
+    "values that cannot be",
+    blocking=True,
+)
 
 CHECKS = {
     "hourly_aggregates": [
@@ -82,6 +88,14 @@ CHECKS = {
             "organisations with a gap in their hours",
         ),
         _KNOWN_ONLY,
+        _IN_RANGE,
+        SqlCheck(
+            "usual_volume",
+            "Orders, sessions and impressions of the last two days are within a fifth and five times the median of the same local "
+            "hour one to four weeks earlier, where that is 25 or more.",
+            "hours with a volume unlike that of earlier weeks",
+            severity=dg.AssetCheckSeverity.WARN,
+        ),
     ],
     "daily_aggregates": [
         SqlCheck(
@@ -92,6 +106,7 @@ CHECKS = {
             blocking=True,
         ),
         _KNOWN_ONLY,
+        _IN_RANGE,
     ],
 }
 

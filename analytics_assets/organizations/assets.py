@@ -1,11 +1,13 @@
 """Asset ``organizations``: the registry as the root of the graph."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 
 from analytics_assets.database import Database
-from analytics_assets.ledgered import GROUP
+from analytics_assets.ledgered import GROUP, evaluate
 from analytics_assets.organizations import registry
-from analytics_assets.organizations.checks import partition_limit_result
+from analytics_assets.organizations.checks import CHECKS, partition_limit_result
 from analytics_assets.partition_keys import ORGANIZATION
 
 _COLUMNS = dg.TableSchema(
@@ -36,7 +38,8 @@ _COLUMNS = dg.TableSchema(
             asset="organizations",
             description="Partition keys x hours of the window stay below the 100,000 partitions that Dagster recommends "
             "for an asset; otherwise `analytics organizations spread` lets organisations share keys.",
-        )
+        ),
+        *(dg.AssetCheckSpec(check.name, asset="organizations", description=check.description) for check in CHECKS),
     ],
 )
 def organizations(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -49,6 +52,7 @@ def organizations(context: dg.AssetExecutionContext, database: Database) -> dg.M
         context.instance.add_dynamic_partitions(ORGANIZATION, new)
     for key in present - set(wanted):
         context.instance.delete_dynamic_partition(ORGANIZATION, key)
+    now = datetime.now(UTC)
     columns = ("slug", "name", "time_zone", "currency", "partition_key", "sources", "hours_done", "failed")
     return dg.MaterializeResult(
         metadata={
@@ -61,5 +65,8 @@ def organizations(context: dg.AssetExecutionContext, database: Database) -> dg.M
                 schema=dg.TableSchema([dg.TableColumn(name) for name in columns]),
             ),
         },
-        check_results=[partition_limit_result(len(wanted))],
+        check_results=[
+            partition_limit_result(len(wanted)),
+            *(evaluate(check, "organizations", database, None, now, now) for check in CHECKS),
+        ],
     )

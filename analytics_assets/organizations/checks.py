@@ -1,4 +1,4 @@
-"""How many partitions the registry makes."""
+"""Checks of the registry and of what guards its tenants' tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,23 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from analytics_assets.ledgered import SqlCheck
 from analytics_assets.partition_keys import PARTITION_LIMIT
 from analytics_assets.settings import Settings
+
+# Of the catalogue, not of rows: they speak of all organisations.
+CHECKS = [
+    SqlCheck(
+        "rows_are_guarded",
+        "Every table and partition has row-level security, no policy lets everybody in, and no view reads with its owner's rights.",
+        "tables or views that are open",
+    ),
+    SqlCheck(
+        "keys_hold",
+        "Every table of tenants, and every partition, has a valid unique key that begins with organization_id.",
+        "tables in which a row may stand twice",
+    ),
+]
 
 
 def hours_of_window() -> int:

@@ -14,7 +14,7 @@ from uuid import UUID
 import dagster as dg
 
 from analytics_assets.database import Database
-from analytics_assets.ledgered import ledgered_asset
+from analytics_assets.ledgered import SqlCheck, ledgered_asset
 from analytics_assets.partition_keys import HOUR
 from analytics_assets.partitions import organization_hours
 from analytics_assets.runs import Scope
@@ -97,6 +97,42 @@ def _read(
     }
 
 
+def _checks(source_type: str) -> list[SqlCheck]:
+    def check(name: str, description: str, what: str, severity: dg.AssetCheckSeverity) -> SqlCheck:
+        return SqlCheck(name, description, what, severity=severity, shared="raw", parameters={"source": source_type})
+
+    return [
+        check(
+            "nothing_set_aside",
+            "No page and no record of the range waits in quarantine.",
+            "pages or records in quarantine",
+            dg.AssetCheckSeverity.ERROR,
+        ),
+        check(
+            "pages_fit_their_source",
+            "The newest page of each stream belongs to a source of its organisation, in that source's currency and time zone.",
+            "streams that do not fit their source",
+            dg.AssetCheckSeverity.ERROR,
+        ),
+        check(
+            "hours_are_covered",
+            "A source whose last sync succeeded has every stream read up to that sync.",
+            "streams that fall behind their syncs",
+            dg.AssetCheckSeverity.ERROR,
+        ),
+        check(
+            "payload_keeps_its_shape",
+            "In the newest page of each stream no field is gone that stood in every record of earlier pages, and none has another "
+            "type. Runs over more than twenty organisations look at each once in 24 hours.",
+            "fields gone or of another type",
+            dg.AssetCheckSeverity.WARN,
+        ),
+    ]
+
+
+CHECKS = {f"raw_{source}": _checks(source) for source in ("google_analytics", "meta_ads", "woocommerce", "shopify")}
+
+
 def _raw_asset(source_type: str, vendor: str, streams: str, what: str) -> dg.AssetsDefinition:
     # Grain: one response page; the ledger has the number of pages of each organisation and hour.
     return ledgered_asset(
@@ -114,7 +150,7 @@ def _raw_asset(source_type: str, vendor: str, streams: str, what: str) -> dg.Ass
         sql_files=["functions/register_raw_pages.sql", "functions/store_source_pages.sql"],
         statement="register_raw_pages",
         describe=partial(_describe, source_type),
-        checks=[],
+        checks=CHECKS[f"raw_{source_type}"],
         prepare=partial(_read, source_type),
     )
 

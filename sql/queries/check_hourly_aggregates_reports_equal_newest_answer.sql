@@ -12,71 +12,79 @@ with tenants as materialized (
       and p.window_start < %(end)s and p.window_end > %(start)s
       -- Of answers over several pages, and of accounts in another currency, this recount cannot know.
       and p.page = 1 and p.currency = t.currency
-), newest as (
-    select distinct on (p.organization_id, p.data_source_id, h.hour) p.*, h.hour
+), newest as materialized (
+    -- A report's window begins at a local midnight: its hours are the account's.
+    select distinct on (p.organization_id, p.data_source_id, h.hour)
+           p.organization_id, p.data_source_id, p.source, p.fetch_id, p.fetched_at, h.hour
     from pages p
-    cross join lateral generate_series(greatest(p.window_start, date_trunc('hour', %(start)s::timestamptz, 'UTC')),
-                                       least(p.window_end, %(end)s) - interval '1 microsecond', interval '15 minutes') as h (hour)
+    cross join lateral generate_series(p.window_start, p.window_end - interval '1 microsecond', interval '1 hour') as h (hour)
+    where h.hour >= %(start)s and h.hour < %(end)s
     order by p.organization_id, p.data_source_id, h.hour, p.fetched_at desc
 ), figures as materialized (
-    select distinct p.organization_id, p.data_source_id, p.source, p.fetch_id, p.fetched_at,
-           coalesce(g.label, m.label) as label, coalesce(g.value, m.value) as value, p.time_zone
+    select distinct p.organization_id, p.data_source_id, p.source, p.fetch_id, v.label, v.value,
+           private.first_instant(to_timestamp(v.label, 'YYYYMMDDHH24') at time zone 'UTC', p.time_zone) as hour
     from pages p
-    left join lateral (
+    cross join lateral (
         select r.row #>> '{dimensionValues,0,value}' as label, (r.row #>> '{metricValues,0,value}')::numeric as value
         from jsonb_array_elements(p.raw_data -> 'rows') as r (row)
         where p.source = 'google_analytics' and p.raw_data #>> '{metricHeaders,0,name}' = 'sessions'
-    ) g on true
-    left join lateral (
-        select replace(r.row ->> 'date_start', '-', '') || left(r.row ->> 'hourly_stats_aggregated_by_advertiser_time_zone', 2) as label,
-               (r.row ->> 'spend')::numeric as value
+        union all
+        select replace(r.row ->> 'date_start', '-', '') || left(r.row ->> 'hourly_stats_aggregated_by_advertiser_time_zone', 2),
+               (r.row ->> 'spend')::numeric
         from jsonb_array_elements(p.raw_data -> 'data') as r (row)
         where p.source = 'meta_ads' and r.row ? 'spend'
-    ) m on true
-    where coalesce(g.label, m.label) is not null
-), recount as (
-    select n.organization_id, n.source, n.hour as bucket_at, sum(f.value) as value
+    ) v
+    where v.label is not null
+), accounts as materialized (
+    -- Of an organisation and vendor those that have told something of the range.
+    select s.organization_id, s.source_type as source, count(*) as accounts
+    from tenants t
+    join public.data_sources s on s.organization_id = t.id and s.source_type in ('google_analytics', 'meta_ads')
+    where exists (select from public.metric_observations o
+                  where o.organization_id = s.organization_id and o.metric_id = case s.source_type when 'meta_ads' then 27 else 1 end
+                    and o.channel_id = case s.source_type when 'meta_ads' then 2 else 1 end and o.data_source_id = s.id
+                    and o.bucket_at >= %(start)s and o.bucket_at < %(end)s)
+    group by 1, 2
+), away as materialized (
+    -- Newer answers that are not at hand as one page.
+    select d.organization_id, d.data_source_id, d.window_start, d.window_end, d.fetched_at
+    from tenants t
+    join public.raw_report_digests d on d.organization_id = t.id and d.stream = 'hourly'
+    where d.window_start < %(end)s and d.window_end > %(start)s
+      and not exists (select from pages p where p.organization_id = d.organization_id and p.data_source_id = d.data_source_id
+                        and p.window_start = d.window_start and p.window_end = d.window_end)
+), told as (
+    -- Hours of which every account's newest answer is at hand as one page.
+    select n.organization_id, n.source, n.hour, null::numeric as said, null::numeric as published, count(distinct n.data_source_id) as judged
     from newest n
-    join figures f on f.organization_id = n.organization_id and f.data_source_id = n.data_source_id
-        and f.source = n.source and f.fetch_id = n.fetch_id
-        and private.first_instant(to_timestamp(f.label, 'YYYYMMDDHH24') at time zone 'UTC', f.time_zone) = n.hour
-    where n.hour >= %(start)s and n.hour < %(end)s
     group by 1, 2, 3
-), published as (
-    select f.organization_id, c.channel::text as source, f."timestamp" as bucket_at, f.value
+    having not bool_or(exists (select from away d where d.organization_id = n.organization_id and d.data_source_id = n.data_source_id
+                                 and d.window_start <= n.hour and d.window_end > n.hour and d.fetched_at > n.fetched_at))
+    union all
+    select n.organization_id, n.source, n.hour, f.value, null, 0
+    from newest n
+    join figures f on f.organization_id = n.organization_id and f.data_source_id = n.data_source_id and f.fetch_id = n.fetch_id
+        and f.hour = n.hour
+    union all
+    select f.organization_id, case f.channel_id when 1 then 'google_analytics' else 'meta_ads' end, f."timestamp", null, f.value, 0
     from public.hourly_facts f
     join tenants t on t.id = f.organization_id
-    join public.channels c using (channel_id)
     where (f.channel_id, f.metric_id) in ((1, 1), (2, 27)) and f."timestamp" >= %(start)s and f."timestamp" < %(end)s
-), judged as materialized (
-    -- Hours of which every account's newest answer is at hand as one page.
-    select n.organization_id, n.source, n.hour as bucket_at
-    from newest n
+), differing as materialized (
+    select t.organization_id, t.source, t.hour, sum(t.said) as said, sum(t.published) as published, sum(t.judged) as judged
+    from told t
     group by 1, 2, 3
-    having count(distinct n.data_source_id) = (
-        select count(*) from public.data_sources s
-        where s.organization_id = n.organization_id and s.source_type = n.source
-          and exists (select from public.metric_observations o
-                      where o.organization_id = s.organization_id and o.data_source_id = s.id
-                        and o.bucket_at >= %(start)s and o.bucket_at < %(end)s))
-       and bool_and(not exists (
-           select from public.raw_report_digests d
-           where d.organization_id = n.organization_id and d.data_source_id = n.data_source_id and d.stream = 'hourly'
-             and d.window_start <= n.hour and d.window_end > n.hour and d.fetched_at > n.fetched_at
-             and not exists (select from pages p where p.data_source_id = d.data_source_id
-                             and p.window_start = d.window_start and p.window_end = d.window_end)))
+    having sum(t.said) is distinct from sum(t.published)
 )
-select t.slug as organization, j.bucket_at as at,
-       format('%%s: the newest answer says %%s, published is %%s', j.source, coalesce(r.value::text, 'nothing'),
-              coalesce(p.value::text, 'nothing')) as problem,
+select t.slug as organization, d.hour as at,
+       format('%%s: the newest answer says %%s, published is %%s', d.source, coalesce(d.said::text, 'nothing'),
+              coalesce(d.published::text, 'nothing')) as problem,
        count(*) over () as found
-from judged j
-join tenants t on t.id = j.organization_id
+from differing d
+join tenants t on t.id = d.organization_id
+join accounts a on a.organization_id = d.organization_id and a.source = d.source and a.accounts = d.judged
 join public.partition_ledger l
-    on l.organization_id = j.organization_id and l.asset = 'hourly_aggregates' and l.status = 'done'
-   and l.bucket = date_trunc('hour', j.bucket_at)
-left join recount r on r.organization_id = j.organization_id and r.source = j.source and r.bucket_at = j.bucket_at
-left join published p on p.organization_id = j.organization_id and p.source = j.source and p.bucket_at = j.bucket_at
-where r.value is distinct from p.value
+    on l.organization_id = d.organization_id and l.asset = 'hourly_aggregates' and l.status = 'done'
+   and l.bucket = date_trunc('hour', d.hour)
 order by 2, 1
 limit %(most)s
