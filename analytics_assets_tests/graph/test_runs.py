@@ -45,6 +45,10 @@ def test_one_run_computes_all_organisations_and_hours(
     checks = check_results(result)
     assert set(checks) == {
         ("raw_woocommerce", "organizations_computed"),
+        ("raw_woocommerce", "nothing_set_aside"),
+        ("raw_woocommerce", "pages_fit_their_source"),
+        ("raw_woocommerce", "hours_are_covered"),
+        ("raw_woocommerce", "payload_keeps_its_shape"),
         ("orders", "organizations_computed"),
         ("orders", "raw_pages_processed"),
         ("orders", "amounts_add_up"),
@@ -54,6 +58,8 @@ def test_one_run_computes_all_organisations_and_hours(
         ("hourly_aggregates", "reports_equal_newest_answer"),
         ("hourly_aggregates", "no_gap_in_processed_hours"),
         ("hourly_aggregates", "known_organizations_only"),
+        ("hourly_aggregates", "values_in_range"),
+        ("hourly_aggregates", "usual_volume"),
     }
     assert all(check.passed for check in checks.values())
     assert run_days(instance, DAY, DAY).success
