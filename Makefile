@@ -45,11 +45,12 @@ lint: $(STAMP) ## ruff, mypy, squawk, the definitions, the dependencies
 	@DAGSTER_HOME= $(BIN)/dg check defs
 	@$(BIN)/python -m analytics_assets_tests.audit
 
-bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, row-level security, beside their peers and limits
+bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, row-level security, checks, beside their peers and limits
 	@$(BIN)/python -m benchmarks.aggregation
 	@$(BIN)/python -m benchmarks.sources
 	@$(BIN)/python -m benchmarks.collector
 	@$(BIN)/python -m benchmarks.row_level_security
+	@$(BIN)/python -m benchmarks.checks
 	@$(BIN)/python -c 'import duckdb, chdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEERS)
 	@$(BIN)/python -m benchmarks.funnels
 	@$(BIN)/python -m benchmarks.cohorts

@@ -3,7 +3,9 @@ with tenants as materialized (
     where %(keys)s::text[] is null or partition_key = any (%(keys)s)
 ), judged as materialized (
     -- Days that are computed and whose hours are all still there.
-    select l.organization_id, (l.bucket at time zone 'UTC')::date as date
+    select l.organization_id, (l.bucket at time zone 'UTC')::date as date,
+           (l.bucket at time zone 'UTC') at time zone t.time_zone as day_start,
+           (l.bucket at time zone 'UTC' + interval '1 day') at time zone t.time_zone as day_end
     from public.partition_ledger l
     join tenants t on t.id = l.organization_id
     join public.partition_ledger h
@@ -11,9 +13,9 @@ with tenants as materialized (
        and h.bucket = date_trunc('hour', (l.bucket at time zone 'UTC') at time zone t.time_zone)
     where l.asset = 'daily_aggregates' and l.status = 'done' and l.bucket >= %(start)s and l.bucket < %(end)s
 ), hours as (
-    select f.organization_id, (f."timestamp" at time zone t.time_zone)::date as date, f.channel_id, f.metric_id, sum(f.value) as value
-    from public.hourly_facts f
-    join tenants t on t.id = f.organization_id
+    select j.organization_id, j.date, f.channel_id, f.metric_id, sum(f.value) as value
+    from judged j
+    join public.hourly_facts f on f.organization_id = j.organization_id and f."timestamp" >= j.day_start and f."timestamp" < j.day_end
     join public.metrics m on m.metric_id = f.metric_id and m.kind = 'sum'
     where f."timestamp" >= %(start)s::timestamptz - interval '14 hours' and f."timestamp" < %(end)s::timestamptz + interval '13 hours'
     group by 1, 2, 3, 4
@@ -37,8 +39,8 @@ select t.slug as organization, date as at,
        format('%%s %%s: day says %%s, hours make %%s', c.channel, m.metric, coalesce(d.value::text, 'nothing'),
               coalesce(h.value::text, 'nothing')) as problem,
        count(*) over () as found
-from (select h.* from hours h join judged using (organization_id, date)) h
-full join (select d.* from days d join judged using (organization_id, date)) d
+from (select h.* from hours h join judged j using (organization_id, date)) h
+full join (select d.* from days d join judged j using (organization_id, date)) d
     using (organization_id, date, channel_id, metric_id)
 join tenants t on t.id = organization_id
 join public.channels c using (channel_id)

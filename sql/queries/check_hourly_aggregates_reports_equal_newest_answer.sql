@@ -4,8 +4,8 @@ with tenants as materialized (
     select id, slug, currency from public.organizations
     where %(keys)s::text[] is null or partition_key = any (%(keys)s)
 ), pages as materialized (
-    select p.organization_id, p.data_source_id, p.source, p.time_zone, p.currency, p.window_start, p.window_end, p.fetched_at,
-           p.fetch_id, p.raw_data
+    select p.organization_id, p.data_source_id, p.source, p.time_zone, p.window_start, p.window_end, p.fetched_at,
+           p.fetch_id, p.stream, p.id
     from public.raw_data_backup p
     join tenants t on t.id = p.organization_id
     where p.source in ('google_analytics', 'meta_ads') and p.stream = 'hourly' and p.processed
@@ -15,26 +15,31 @@ with tenants as materialized (
 ), newest as materialized (
     -- A report's window begins at a local midnight: its hours are the account's.
     select distinct on (p.organization_id, p.data_source_id, h.hour)
-           p.organization_id, p.data_source_id, p.source, p.fetch_id, p.fetched_at, h.hour
+           p.organization_id, p.data_source_id, p.source, p.stream, p.time_zone, p.fetch_id, p.fetched_at, p.id, h.hour
     from pages p
     cross join lateral generate_series(p.window_start, p.window_end - interval '1 microsecond', interval '1 hour') as h (hour)
     where h.hour >= %(start)s and h.hour < %(end)s
     order by p.organization_id, p.data_source_id, h.hour, p.fetched_at desc
 ), figures as materialized (
+    -- (Only of pages that are the newest of an hour: every hour is told by hundreds.)
     select distinct p.organization_id, p.data_source_id, p.source, p.fetch_id, v.label, v.value,
            private.first_instant(to_timestamp(v.label, 'YYYYMMDDHH24') at time zone 'UTC', p.time_zone) as hour
-    from pages p
+    from (select distinct n.organization_id, n.data_source_id, n.source, n.stream, n.time_zone, n.fetch_id, n.fetched_at, n.id from newest n) p
+    join public.raw_data_backup b
+        on b.organization_id = p.organization_id and b.source = p.source and b.stream = p.stream and b.fetched_at = p.fetched_at and b.id = p.id
     cross join lateral (
         select r.row #>> '{dimensionValues,0,value}' as label, (r.row #>> '{metricValues,0,value}')::numeric as value
-        from jsonb_array_elements(p.raw_data -> 'rows') as r (row)
-        where p.source = 'google_analytics' and p.raw_data #>> '{metricHeaders,0,name}' = 'sessions'
+        from jsonb_array_elements(b.raw_data -> 'rows') as r (row)
+        where p.source = 'google_analytics' and b.raw_data #>> '{metricHeaders,0,name}' = 'sessions'
         union all
         select replace(r.row ->> 'date_start', '-', '') || left(r.row ->> 'hourly_stats_aggregated_by_advertiser_time_zone', 2),
                (r.row ->> 'spend')::numeric
-        from jsonb_array_elements(p.raw_data -> 'data') as r (row)
+        from jsonb_array_elements(b.raw_data -> 'data') as r (row)
         where p.source = 'meta_ads' and r.row ? 'spend'
     ) v
-    where v.label is not null
+    -- Labels are local: a day more on either side is enough of them.
+    where v.label >= to_char(%(start)s::timestamptz - interval '1 day', 'YYYYMMDD')
+      and v.label < to_char(%(end)s::timestamptz + interval '2 days', 'YYYYMMDD')
 ), accounts as materialized (
     -- Of an organisation and vendor those that have told something of the range.
     select s.organization_id, s.source_type as source, count(*) as accounts
