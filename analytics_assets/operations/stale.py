@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 RAW_ASSETS = ("raw_google_analytics", "raw_meta_ads", "raw_woocommerce", "raw_shopify")
 HOUR_ASSETS = (*RAW_ASSETS, "orders", "event_tracking", "hourly_aggregates")
@@ -62,6 +63,13 @@ def _ranges(buckets: Iterable[datetime], step: timedelta) -> list[tuple[datetime
     return found
 
 
+def _few(ranges: list[tuple[datetime, datetime]], most: int) -> list[tuple[datetime, datetime]]:
+    """The same, joined over the shortest gaps until there are so many at most."""
+    gaps = sorted(range(1, len(ranges)), key=lambda place: ranges[place][0] - ranges[place - 1][1], reverse=True)
+    cuts = [0, *sorted(gaps[: most - 1]), len(ranges)]
+    return [(ranges[first][0], ranges[following - 1][1]) for first, following in pairwise(cuts)]
+
+
 def plan_requests(open_buckets: Iterable[OpenBucket], key_order: list[str]) -> list[Request]:
     """The runs that compute the open buckets.
 
@@ -98,7 +106,7 @@ def plan_requests(open_buckets: Iterable[OpenBucket], key_order: list[str]) -> l
 
 
 def _merged(requests: list[Request], position: dict[str, int]) -> list[Request]:
-    """Few rectangles over all keys concerned, a chain of assets each."""
+    """Few rectangles over all keys concerned, a chain of assets each. (Sixty hours here and there were sixty runs.)"""
     merged: list[Request] = []
     for chain, step in ((HOUR_ASSETS, timedelta(hours=1)), (DAY_ASSETS, timedelta(days=1))):
         mine = [request for request in requests if request.assets[-1] in chain]
@@ -112,5 +120,6 @@ def _merged(requests: list[Request], position: dict[str, int]) -> list[Request]:
             while at <= request.last:
                 buckets.append(at)
                 at += step
-        merged.extend(Request(selection, keys, first, last) for first, last in _ranges(buckets, step))
+        ranges = _few(_ranges(buckets, step), MOST_RUNS // 2)
+        merged.extend(Request(selection, keys, first, last) for first, last in ranges)
     return merged

@@ -197,6 +197,14 @@ class TestPlan:
         }
         assert {(bucket.partition_key, bucket.bucket) for bucket in buckets} <= covered
 
+    def test_hours_here_and_there_are_few_runs(self) -> None:
+        """Joined over the shortest gaps: what lies between is up to date, and costs a read."""
+        hours = [AT + number * 3 * HOUR + (number // 20) * 100 * HOUR for number in range(60)]
+        requests = plan_requests([OpenBucket("orders", "a", hour, False) for hour in hours], ["a"])
+        assert len(requests) == MOST_RUNS // 2
+        assert all(any(request.first <= hour <= request.last for request in requests) for hour in hours)
+        assert max(request.last - request.first for request in requests) < 60 * HOUR
+
     def test_keys_that_dagster_does_not_have_yet_wait(self) -> None:
         assert plan_requests([OpenBucket("orders", "new", AT, False)], ["a"]) == []
 
