@@ -66,6 +66,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "funnels list": (),
     "funnels show": FUNNEL,
     "funnels remove": FUNNEL,
+    "erase": (*TO_ACME, "--email", "ann@shop.example"),
     "live": (*TO_ACME, "--once"),
     "backfill": (*TO_ACME, *DAYS),
     "maintain": (),

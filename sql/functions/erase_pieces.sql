@@ -1,0 +1,149 @@
+-- The rest of an erasure: pages, and what may mention the person beside their own rows. Piece by piece, a transaction each.
+
+create or replace function private.erasure_pieces() returns table (piece regclass, table_name text)
+language sql stable set search_path = '' as $$
+    select p.piece, p.table_name from private.tenant_pieces() p
+    where p.table_name in ('public.raw_data_backup', 'public.quarantine', 'public.event_tracking', 'public.sync_logs',
+                           'public.data_sources', 'public.partition_ledger')
+$$;
+
+-- One piece for the erasure under way. Doing it again changes nothing.
+create or replace function private.erase_in_piece(organization uuid, erasure uuid, piece regclass) returns bigint
+language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off as $$
+declare
+    place text := (select p.table_name from private.erasure_pieces() p where p.piece = erase_in_piece.piece);
+    changed bigint := 0;
+begin
+    if place is null then
+        return 0;  -- dropped by maintenance meanwhile
+    end if;
+    perform private.seize_for_erasure(organization);
+    perform private.prepare_erasure(organization);
+    case place
+        when 'public.raw_data_backup' then
+            execute format($sql$
+                update %1$s p set raw_data = n.page
+                from (
+                    select p.ctid as place, private.without_erased(p.organization_id, p.data_source_id, p.source, p.stream, p.raw_data) as page
+                    from %1$s p where p.organization_id = $1 and p.source in ('woocommerce', 'shopify') offset 0
+                ) n
+                where p.ctid = n.place and p.raw_data <> n.page
+            $sql$, piece) using organization;
+            get diagnostics changed = row_count;
+        when 'public.event_tracking' then
+            changed := private.erase_mentions(organization, piece);
+        when 'public.quarantine' then
+            changed := private.erase_quarantined(organization);
+        when 'public.sync_logs' then
+            execute format('update %s l set error_message = private.hide_erased($1, l.error_message)
+                            where l.organization_id = $1 and l.error_message <> private.hide_erased($1, l.error_message)', piece)
+            using organization;
+            get diagnostics changed = row_count;
+        when 'public.data_sources' then
+            update public.data_sources d set last_error = private.hide_erased(organization, d.last_error)
+            where d.organization_id = organization and d.last_error <> private.hide_erased(organization, d.last_error);
+            get diagnostics changed = row_count;
+        when 'public.partition_ledger' then
+            execute format('update %s l set error = private.hide_erased($1, l.error)
+                            where l.organization_id = $1 and l.error is not null and l.error <> private.hide_erased($1, l.error)', piece)
+            using organization;
+            get diagnostics changed = row_count;
+    end case;
+    perform private.note_erased(organization, erasure, substr(place, 8), changed);
+    return changed;
+end $$;
+
+-- Other visitors' events of one partition that name the person: on a device that both used, by the hash of an address, or by an id
+-- as a whole value of a property. (Ids of fewer than 8 characters are numbers that may mean anything.)
+create or replace function private.erase_mentions(organization uuid, piece regclass) returns bigint
+language plpgsql set search_path = '' set jit = off as $$
+declare
+    changed bigint;
+    ids text[] := array(select n.plain from pg_temp.erased_now n where n.scope = 'site');
+    hashes text[] := array(select '%' || n.plain || '%' from pg_temp.erased_now n where n.scope = 'email');
+    quoted text[] := array(
+        select '%' || replace(replace(replace(to_json(n.plain)::text, '\', '\\'), '%', '\%'), '_', '\_') || '%'
+        from pg_temp.erased_now n where n.scope = 'site' and length(n.plain) >= 8);
+begin
+    execute format($sql$
+        update %1$s e
+        set anonymous_id = (select a.token from pg_temp.erased_now a where a.scope = 'site' and a.plain = e.anonymous_id
+                            union all select e.anonymous_id where e.anonymous_id <> all ($2)),
+            event_label = private.hide_erased($1, e.event_label), page_url = private.hide_erased($1, e.page_url),
+            metadata = private.hide_erased($1, private.rename_quoted(e.metadata::text))::jsonb
+        where e.organization_id = $1
+          and (e.anonymous_id = any ($2) or e.metadata::text like any ($3) or e.page_url like any ($3) or e.event_label like any ($3)
+               or e.metadata::text like any ($4))
+    $sql$, piece) using organization, ids, hashes, quoted;
+    get diagnostics changed = row_count;
+    return changed;
+end $$;
+
+-- The ids of pg_temp.erased_now where they are whole strings of JSON.
+create or replace function private.rename_quoted(value text) returns text
+language plpgsql stable set search_path = '' as $$
+declare
+    one record;
+begin
+    for one in select n.plain, n.token from pg_temp.erased_now n where n.scope = 'site' and length(n.plain) >= 8 loop
+        value := replace(value, to_json(one.plain)::text, to_json(one.token)::text);
+    end loop;
+    return value;
+end $$;
+
+-- What was set aside and speaks of the person is emptied; the digest stays, so that it is known when it comes again. It waits on, or
+-- keeps its hour failed, as before. The ledger quotes reasons.
+create or replace function private.erase_quarantined(organization uuid) returns bigint
+language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off as $$
+declare
+    changed bigint;
+begin
+    drop table if exists pg_temp.erased_records;
+    create temp table erased_records on commit drop as
+    select q.id, q.reason as old_reason, k.token,
+           format('%s: %s %s that speaks of somebody who was erased', q.stream,
+                  case q.level when 'event' then 'an' else 'a' end, q.level) as new_reason
+    from public.quarantine q
+    cross join lateral (
+        select case q.stream when 'customers' then private.erased_token(organization, q.data_source_id::text, q.record_key) end as token) k
+    where q.organization_id = organization
+      and (q.content is not null and private.speaks_of_erased(organization, q.data_source_id, q.stream, q.content) or k.token is not null
+           or private.hide_erased(organization, concat_ws(' ', q.reason, q.field, q.record_key)) <> concat_ws(' ', q.reason, q.field, q.record_key));
+    update public.partition_ledger l set error = replace(l.error, r.old_reason, r.new_reason)
+    from pg_temp.erased_records r
+    where l.organization_id = organization and l.error is not null and position(r.old_reason in l.error) > 0;
+    update public.quarantine q
+    set content = null, reason = r.new_reason, field = null,
+        record_key = coalesce(r.token, private.hide_erased(organization, q.record_key))
+    from pg_temp.erased_records r
+    where q.organization_id = organization and q.id = r.id
+      and (q.content is not null or q.reason <> r.new_reason or q.field is not null or r.token is not null);
+    get diagnostics changed = row_count;
+    return changed;
+end $$;
+
+-- Whether somebody of these ids or addresses was erased before.
+create or replace function private.was_erased(organization uuid, given_ids text[], given_hashes bytea[]) returns boolean
+language sql stable set search_path = '' as $$
+    select exists (select from unnest(given_ids) g (id) where private.erased_token(organization, 'site', g.id) is not null)
+        or exists (select from unnest(given_hashes) g (hash)
+                   where private.erased_token(organization, 'email', encode(g.hash, 'hex')) is not null)
+$$;
+
+-- The end: what the person was called is forgotten. Returns the rows that were changed, by table; where there were none, nothing of
+-- it stays.
+create or replace function private.finish_erasure(organization uuid, erasure uuid)
+returns table (place text, changed bigint)
+language plpgsql set search_path = '' as $$
+begin
+    update public.erased_ids e set scope = null, plain = null where e.organization_id = organization and e.plain is not null;
+    update public.erasures e set finished_at = clock_timestamp() where e.organization_id = organization and e.id = erasure;
+    return query
+    with nothing as (
+        delete from public.erasures e where e.organization_id = organization and e.id = erasure and e.counts = '{}' returning e.id
+    ), unknown as (
+        delete from public.erased_ids i using nothing n where i.organization_id = organization and i.erasure = n.id
+    )
+    select k.key, k.value::bigint from public.erasures e cross join lateral jsonb_each_text(e.counts) k
+    where e.organization_id = organization and e.id = erasure order by 1;
+end $$;

@@ -1,0 +1,1 @@
+select piece::oid::bigint as piece, table_name from private.erasure_pieces()
