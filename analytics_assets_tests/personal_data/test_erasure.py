@@ -1,14 +1,20 @@
 """One person erased: nothing of her is left in any table, everybody else is as before, and so is everything that was counted."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
 
 from analytics_assets.cli import app
+from analytics_assets.database import connect
+from analytics_assets_tests.browser.dagster_ui import wait_for
 from analytics_assets_tests.personal_data import people
-from analytics_assets_tests.woocommerce import Connection
+from analytics_assets_tests.woocommerce import Connection, add_organization
 
 
 def run(*arguments: str) -> Any:
@@ -61,3 +67,81 @@ def test_nothing_of_her_is_left_and_everything_else_is_as_before(connection: Con
 
     again = run("--organization", "acme", "--email", people.EMAIL)
     assert again.exit_code == 0 and "was erased before" in again.output
+
+
+_KILLED = """
+import sys, time
+from analytics_assets.database import connect
+from analytics_assets.personal_data.erasure import erase
+def halt(table, done, of):
+    if table == sys.argv[1]:
+        print("there", flush=True)
+        time.sleep(60)
+with connect() as connection:
+    erase(connection, "acme", [sys.argv[2]], [], on_piece=halt)
+"""
+
+
+def test_killed_at_any_point_it_is_completed_by_the_next_call(connection: Connection, tmp_path: Path) -> None:
+    """While it waits for a writer's turn: nothing is done. Between two tables: what is left is done first, whoever is asked for."""
+    acme = people.fill(connection, tmp_path, "acme")
+    words, before = people.needles(acme), people.every_row(connection, acme)
+    counted = people.aggregates(connection, acme)
+    connection.commit()
+
+    def killed(table: str, until: str | None) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _KILLED, table, people.USER], env=os.environ.copy(), stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        if until is None:
+            assert process.stdout.readline() == b"there\n"
+        else:
+            with connect(autocommit=True) as watching:
+                wait_for("lock that is waited for", lambda: watching.execute(until).fetchall(), 60)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+
+    connection.execute("select private.lock_organizations('hourly', array[%s]::uuid[])", (acme,))
+    killed("-", "select from pg_locks where locktype = 'advisory' and not granted")
+    connection.rollback()
+    assert people.every_row(connection, acme) == before
+
+    killed("public.partition_ledger", None)
+    left = {table for table, _, _ in people.mentions(people.every_row(connection, acme), words)}
+    assert "erased_ids" in left and "orders" not in left and any(table.startswith("partitions.raw_data") for table in left)
+    # What comes meanwhile comes as nobody's.
+    people.send(connection, "acme", *people.events("meanwhile-"))
+    result = run("--organization", "acme", "--user-id", "bert-9")
+    assert result.exit_code == 0 and "interrupted was completed first" in result.output
+    assert people.mentions(people.every_row(connection, acme), [*words, "bert-9", "bert@else.example"]) == []
+    told = connection.execute(
+        "select finished_at is not null as done, counts from public.erasures where organization_id = %s", (acme,)
+    ).fetchall()
+    assert [row["done"] for row in told] == [True, True]
+    assert set(told[0]["counts"]) >= {"orders", "visitors", "raw_data_backup", "quarantine"}
+    connection.commit()
+    assert people.aggregates(connection, acme) == counted
+
+
+def test_what_is_wrong_is_said(connection: Connection) -> None:
+    """No organisation, nobody, nothing given, no address."""
+    add_organization(connection)
+    for arguments, code, said in (
+        (("--organization", "nobody", "--user-id", "x"), 1, "no organisation 'nobody'"),
+        (("--organization", "acme", "--user-id", "x"), 1, "nothing is known of that person in acme"),
+        (("--organization", "acme", "--email", "x"), 1, "'x' is no e-mail address"),
+        (
+            (
+                "--organization",
+                "acme",
+            ),
+            2,
+            "Give --user-id or --email",
+        ),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == code and said in " ".join(result.output.split()), result.output
+    for table in ("erasures", "erased_ids"):
+        assert connection.execute(f"select from public.{table}").fetchall() == []

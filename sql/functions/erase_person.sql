@@ -86,7 +86,7 @@ begin
                                where s.visitor_id = e.visitor_id and s.session_id = e.session_id),
                               private.made_token(organization, 'session', e.session_id)),
         event_label = null,
-        page_url = private.bare_url(organization, e.page_url, array(select i.plain from pg_temp.erased_now i where i.scope = 'site')),
+        page_url = private.bare_url(organization, e.page_url),
         metadata = private.bare_metadata(organization, e.metadata)
     from pg_temp.erased_now n
     where n.scope = 'site' and e.organization_id = organization and e.visitor_id = n.plain;

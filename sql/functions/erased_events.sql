@@ -1,12 +1,12 @@
 -- What is kept of a tracked event whose person was erased: what sessions, aggregates and the organisation's funnels read.
 
--- The address of a page without query and fragment, ids of the person left out of it. Where a funnel of the organisation would judge
+-- The address of a page without query and fragment, ids of anybody who was erased left out of it. Where a funnel of the organisation would judge
 -- that otherwise, the names of the query stay; and its values only where a funnel asks for these.
-create or replace function private.bare_url(organization uuid, url text, ids text[]) returns text
+create or replace function private.bare_url(organization uuid, url text) returns text
 language plpgsql stable set search_path = '' as $$
 declare
     named text := (
-        select string_agg(case when p.part = any (ids) then 'erased' else p.part end, '' order by p.place)
+        select string_agg(case when private.erased_token(organization, 'site', p.part) is null then p.part else 'erased' end, '' order by p.place)
         from regexp_matches(url, '[^/?#&=]+|[/?#&=]', 'g') with ordinality as m (found, place)
         cross join lateral (select m.found[1] as part, m.place) p);
     asked text[] := private.pages_of(organization, url);
@@ -106,7 +106,7 @@ begin
             when s.own_session_id ~ '^s_[0-9a-f]{24}$' then 'own_' || s.own_session_id else s.own_session_id end),
         event_label = null, referrer = null, user_agent = null, ip_address = null, city = null,
         email_hash = private.email_hash(s.organization_id, private.erased_address(s.organization_id, s.email_hash)),
-        page_url = private.bare_url(s.organization_id, s.page_url, array[s.user_id, s.anonymous_id, s.previous_id]),
+        page_url = private.bare_url(s.organization_id, s.page_url),
         metadata = private.bare_metadata(s.organization_id, s.metadata)
     from (
         select s.ctid as place, u.token as user_token, a.token as anonymous_token, p.token as previous_token

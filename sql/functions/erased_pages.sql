@@ -12,14 +12,19 @@ language sql immutable set search_path = '' as $$
     where source = 'woocommerce' and stream in ('orders', 'customers') and jsonb_typeof(r.record) = 'object'
 $$;
 
--- Fields of an object that are kept, of those that it has: numbers, dates, codes; whole are fields that are kept whatever they hold.
+-- Fields of an object that are kept, of those that it has: numbers and dates, codes where one belongs; whole are fields that are kept
+-- whatever they hold.
 -- What is none of these where one belongs may be anything: "erased" stands for it, and what was broken stays so.
 create or replace function private.only_fields(value jsonb, fields text[], whole text[] default '{}') returns jsonb
 language sql immutable parallel safe set search_path = '' as $$
     select case jsonb_typeof(value) when 'object' then (
                select coalesce(jsonb_object_agg(e.key, case
                           when e.key = any (whole) or jsonb_typeof(e.value) in ('number', 'boolean', 'null')
-                               or jsonb_typeof(e.value) = 'string' and e.value #>> '{}' ~ '^([A-Za-z0-9:./_+-]{0,60}|[0-9:. -]+)$'
+                               or jsonb_typeof(e.value) = 'string' and case when e.key = any (array[
+                                   'id', 'legacyResourceId', 'status', 'currency', 'version', 'tax_class', 'currencyCode',
+                                   'presentmentCurrencyCode', 'displayFinancialStatus', 'sourceName'])
+                                   then e.value #>> '{}' ~ '^[A-Za-z0-9:/._-]{0,60}$'
+                                   else e.value #>> '{}' ~ '^([0-9:.TZ +-]*|[+-]?[0-9.]+[eE][+-]?[0-9]+)$' end
                           then e.value else '"erased"' end), '{}')
                from jsonb_each(value) e where e.key = any (fields || whole)) end
 $$;
