@@ -47,8 +47,8 @@ def erase(
 ) -> Erased:
     """Erases the person behind ids (as a site sends them, or a store has them) and addresses of an organisation (a slug).
 
-    The rows of the person are renamed in one transaction; then each partition that may mention them is one of its own, in the turns
-    that writers take. Killed at any point and called again, whoever is asked for, it completes what was begun first. A dry run
+    The rows of the person are renamed in one transaction; then what may mention them follows in small pieces, each a transaction in the
+    turns that writers take. Killed at any point and called again, whoever is asked for, it completes what was begun first. A dry run
     does the same in one transaction, and takes it back. on_piece hears the table, how many pieces are done, and of how many.
     Raises OrganizationError where there is no such organisation, ErasureError where an address is none.
     """
@@ -104,11 +104,11 @@ class _Work:
 
     def complete(self, erasure: UUID) -> dict[str, int]:
         """What follows the person's own rows; returns the rows by table."""
-        pieces = self.connection.execute(query("erasure_pieces")).fetchall()
-        for number, piece in enumerate(pieces, 1):
-            self.seized("erase_in_piece", {"erasure": erasure, "piece": piece["piece"]})
-            self.on_piece(piece["table_name"], number, len(pieces))
         values = {"organization_id": self.organization, "erasure": erasure}
+        pieces = self.connection.execute(query("erasure_pieces"), values).fetchall()
+        for number, piece in enumerate(pieces, 1):
+            self.seized("erase_in_piece", values | piece)
+            self.on_piece(piece["table_name"], number, len(pieces))
         rows = self.connection.execute(query("finish_erasure"), values).fetchall()
         if not self.dry_run:
             self.connection.commit()

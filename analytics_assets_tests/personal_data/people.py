@@ -63,7 +63,7 @@ def orders() -> list[dict[str, Any]]:
     return [
         order(1, NOON, "30.00", customer=7, billing=HERS, **private) | {"shipping": HERS},
         order(2, NOON + timedelta(days=1), "20.00", billing=HERS | {"email": EMAIL.upper()}, **private),
-        order(3, NOON, "50.00", customer=8, billing=HIS, customer_note=f"a present for {EMAIL}."),
+        order(3, NOON, "50.00", customer=8, billing=HIS, customer_note=f'a present,\n{EMAIL}. "{SECOND_EMAIL}"'),
         order(4, NOON + timedelta(days=2), "12.00", customer=8, billing=HIS),
         order(5, NOON + timedelta(days=2), "5.00", customer=7, billing=HERS | {"email": SECOND_EMAIL}, status="refunded"),
         # Broken: waits in quarantine, with all that it says.

@@ -108,7 +108,7 @@ def test_killed_at_any_point_it_is_completed_by_the_next_call(connection: Connec
     connection.rollback()
     assert people.every_row(connection, acme) == before
 
-    killed("public.partition_ledger", None)
+    killed("quarantine", None)
     left = {table for table, _, _ in people.mentions(people.every_row(connection, acme), words)}
     assert "erased_ids" in left and "orders" not in left and any(table.startswith("partitions.raw_data") for table in left)
     # What comes meanwhile comes as nobody's.

@@ -1,62 +1,75 @@
 -- The rest of an erasure: pages, and what may mention the person beside their own rows. Piece by piece, a transaction each.
 
-create or replace function private.erasure_pieces() returns table (piece regclass, table_name text)
+-- What one transaction does: a hundred pages, a hundred thousand events, and the small tables as a whole. By times that do not
+-- change, so that a row that is written meanwhile stays in its piece.
+create or replace function private.erasure_pieces(organization uuid)
+returns table (table_name text, from_at timestamptz, to_at timestamptz)
 language sql stable set search_path = '' as $$
-    select p.piece, p.table_name from private.tenant_pieces() p
-    where p.table_name in ('public.raw_data_backup', 'public.quarantine', 'public.event_tracking', 'public.sync_logs',
-                           'public.data_sources', 'public.partition_ledger')
+    with cuts as (
+        select 'raw_data_backup' as table_name, p.fetched_at as at, row_number() over (order by p.fetched_at) % 100 = 0 as is_cut
+        from public.raw_data_backup p where p.organization_id = organization and p.source in ('woocommerce', 'shopify')
+        union all
+        select 'event_tracking', e."timestamp", row_number() over (order by e."timestamp") % 100000 = 0
+        from public.event_tracking e where e.organization_id = organization
+    ), starts as (
+        select distinct c.table_name, c.at from cuts c where c.is_cut
+        union
+        select t.name, '-infinity' from unnest(array['raw_data_backup', 'event_tracking', 'quarantine', 'sync_logs', 'data_sources',
+                                                     'partition_ledger']) t (name)
+    )
+    select s.table_name, s.at, lead(s.at, 1, 'infinity') over (partition by s.table_name order by s.at)
+    from starts s order by 1, 2
 $$;
 
--- One piece for the erasure under way. Doing it again changes nothing.
-create or replace function private.erase_in_piece(organization uuid, erasure uuid, piece regclass) returns bigint
-language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off as $$
+-- One piece for the erasure under way; returns the rows that changed. Doing it again changes nothing.
+create or replace function private.erase_in_piece(
+    organization uuid, erasure uuid, place text, from_at timestamptz, to_at timestamptz) returns bigint
+language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off
+set plan_cache_mode = force_custom_plan as $$
 declare
-    place text := (select p.table_name from private.erasure_pieces() p where p.piece = erase_in_piece.piece);
-    changed bigint := 0;
+    changed bigint;
 begin
-    if place is null then
-        return 0;  -- dropped by maintenance meanwhile
-    end if;
     perform private.seize_for_erasure(organization);
     perform private.prepare_erasure(organization);
     case place
-        when 'public.raw_data_backup' then
-            execute format($sql$
-                update %1$s p set raw_data = n.page
-                from (
-                    select p.ctid as place, private.without_erased(p.organization_id, p.data_source_id, p.source, p.stream, p.raw_data) as page
-                    from %1$s p where p.organization_id = $1 and p.source in ('woocommerce', 'shopify') offset 0
-                ) n
-                where p.ctid = n.place and p.raw_data <> n.page
-            $sql$, piece) using organization;
+        when 'raw_data_backup' then
+            update public.raw_data_backup p set raw_data = n.page
+            from (
+                select p.source, p.stream, p.fetched_at, p.id,
+                       private.without_erased(p.organization_id, p.data_source_id, p.source, p.stream, p.raw_data) as page
+                from public.raw_data_backup p
+                where p.organization_id = organization and p.source in ('woocommerce', 'shopify')
+                  and p.fetched_at >= from_at and p.fetched_at < to_at
+                offset 0
+            ) n
+            where p.organization_id = organization and p.source = n.source and p.stream = n.stream and p.fetched_at = n.fetched_at
+              and p.id = n.id and p.raw_data <> n.page;
             get diagnostics changed = row_count;
-        when 'public.event_tracking' then
-            changed := private.erase_mentions(organization, piece);
-        when 'public.quarantine' then
+        when 'event_tracking' then
+            changed := private.erase_mentions(organization, from_at, to_at);
+        when 'quarantine' then
             changed := private.erase_quarantined(organization);
-        when 'public.sync_logs' then
-            execute format('update %s l set error_message = private.hide_erased($1, l.error_message)
-                            where l.organization_id = $1 and l.error_message <> private.hide_erased($1, l.error_message)', piece)
-            using organization;
+        when 'sync_logs' then
+            update public.sync_logs l set error_message = private.hide_erased(organization, l.error_message)
+            where l.organization_id = organization and l.error_message <> private.hide_erased(organization, l.error_message);
             get diagnostics changed = row_count;
-        when 'public.data_sources' then
+        when 'data_sources' then
             update public.data_sources d set last_error = private.hide_erased(organization, d.last_error)
             where d.organization_id = organization and d.last_error <> private.hide_erased(organization, d.last_error);
             get diagnostics changed = row_count;
-        when 'public.partition_ledger' then
-            execute format('update %s l set error = private.hide_erased($1, l.error)
-                            where l.organization_id = $1 and l.error is not null and l.error <> private.hide_erased($1, l.error)', piece)
-            using organization;
+        when 'partition_ledger' then
+            update public.partition_ledger l set error = private.hide_erased(organization, l.error)
+            where l.organization_id = organization and l.error is not null and l.error <> private.hide_erased(organization, l.error);
             get diagnostics changed = row_count;
     end case;
-    perform private.note_erased(organization, erasure, substr(place, 8), changed);
+    perform private.note_erased(organization, erasure, place, changed);
     return changed;
 end $$;
 
--- Other visitors' events of one partition that name the person: on a device that both used, by the hash of an address, or by an id
+-- Other visitors' events of a time that name the person: on a device that both used, by the hash of an address, or by an id
 -- as a whole value of a property. (Ids of fewer than 8 characters are numbers that may mean anything.)
-create or replace function private.erase_mentions(organization uuid, piece regclass) returns bigint
-language plpgsql set search_path = '' set jit = off as $$
+create or replace function private.erase_mentions(organization uuid, from_at timestamptz, to_at timestamptz) returns bigint
+language plpgsql set search_path = '' set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
     changed bigint;
     ids text[] := array(select n.plain from pg_temp.erased_now n where n.scope = 'site');
@@ -65,16 +78,14 @@ declare
         select '%' || replace(replace(replace(to_json(n.plain)::text, '\', '\\'), '%', '\%'), '_', '\_') || '%'
         from pg_temp.erased_now n where n.scope = 'site' and length(n.plain) >= 8);
 begin
-    execute format($sql$
-        update %1$s e
-        set anonymous_id = (select a.token from pg_temp.erased_now a where a.scope = 'site' and a.plain = e.anonymous_id
-                            union all select e.anonymous_id where e.anonymous_id <> all ($2)),
-            event_label = private.hide_erased($1, e.event_label), page_url = private.hide_erased($1, e.page_url),
-            metadata = private.hide_erased($1, private.rename_quoted(e.metadata::text))::jsonb
-        where e.organization_id = $1
-          and (e.anonymous_id = any ($2) or e.metadata::text like any ($3) or e.page_url like any ($3) or e.event_label like any ($3)
-               or e.metadata::text like any ($4))
-    $sql$, piece) using organization, ids, hashes, quoted;
+    update public.event_tracking e
+    set anonymous_id = case when e.anonymous_id = any (ids)
+            then (select n.token from pg_temp.erased_now n where n.scope = 'site' and n.plain = e.anonymous_id) else e.anonymous_id end,
+        event_label = private.hide_erased(organization, e.event_label), page_url = private.hide_erased(organization, e.page_url),
+        metadata = private.hide_erased(organization, private.rename_quoted(e.metadata::text))::jsonb
+    where e.organization_id = organization and e."timestamp" >= from_at and e."timestamp" < to_at
+      and (e.anonymous_id = any (ids) or e.metadata::text like any (hashes) or e.page_url like any (hashes)
+           or e.event_label like any (hashes) or e.metadata::text like any (quoted));
     get diagnostics changed = row_count;
     return changed;
 end $$;

@@ -37,10 +37,47 @@ language sql stable set search_path = '' as $$
     select exists (select from public.erased_ids e where e.organization_id = any (organization_ids))
 $$;
 
--- A text in which addresses of erased people, and their hashes, gave way to what stands for them; anything else as it is.
+-- What may be an address or the hash of one in a text, JSON or not: values between quotation marks, and what stands between signs that no
+-- address has. Each is looked at once, so that it takes as long as the text is, whatever somebody wrote.
+create or replace function private.addresses_in(value text) returns table (address text)
+language sql immutable parallel safe set search_path = '' as $$
+    select distinct a.address
+    from string_to_table(value, '"') as t (text)
+    cross join lateral (
+        -- (Of what JSON escapes.)
+        select regexp_replace(regexp_replace(t.text, '\\[nrtbf/\\]|\\$', ' ', 'g'), '%(25)*40', '@', 'g') as text
+        where t.text like '%@%' or t.text like '%\%%40%' or length(t.text) >= 64 and t.text ~ '[0-9a-f]{64}'
+        offset 0
+    ) c
+    cross join lateral (
+        select btrim(c.text) as address
+        union all
+        select regexp_replace(p.part, '[.!*{}]+$', '') from regexp_split_to_table(c.text, '[\s<>()\[\]"'',;:/?=&#]+') as p (part)
+    ) a
+    where a.address like '%_@_%' and length(a.address) <= 400 or length(a.address) >= 64 and a.address ~ '[0-9a-f]{64}'
+$$;
+
+create or replace function private.text_speaks_of_erased(organization uuid, value text) returns boolean
+language sql stable set search_path = '' set jit = off as $$
+    -- (private.email_hash and private.erased_digest in place: called for each address they were most of the time.)
+    select exists (
+        select from private.addresses_in(value) k
+        cross join lateral (
+            select encode(sha256(convert_to(organization::text || ':' || lower(k.address), 'UTF8')), 'hex') as hash
+            where k.address like '%@%'
+            union all
+            select m[1] from regexp_matches(k.address, '([0-9a-f]{64})', 'g') m where length(k.address) >= 64
+        ) h
+        join public.erasure_salts z on z.organization_id = organization
+        join public.erased_ids e
+            on e.organization_id = organization and e.digest = sha256(z.salt || convert_to('email:' || h.hash, 'UTF8')))
+$$;
+
+-- A text in which addresses of erased people, and their hashes, gave way to what stands for them; anything else as it is. It may be
+-- JSON: what is escaped by a backslash is no part of an address.
 create or replace function private.hide_erased(organization uuid, value text) returns text
 language sql stable set search_path = '' as $$
-    select case when value !~ '@|%(25)*40|[0-9a-f]{64}' then value else (
+    select case when private.text_speaks_of_erased(organization, value) is not true then value else (
         select string_agg(p.part || coalesce(r.replacement || k.tail, m.found[1], ''), '' order by p.place)
         from regexp_split_to_table(value, e.pattern) with ordinality as p (part, place)
         left join regexp_matches(value, e.pattern, 'g') with ordinality as m (found, place) on m.place = p.place
@@ -58,5 +95,5 @@ language sql stable set search_path = '' as $$
             ) t
             where t.token is not null
         ) r on true) end
-    from (values ('([0-9a-f]{64}|[^\s@<>()\[\]"'',;:/?=&#]{1,64}(?:@|%(?:25)*40)[^\s@<>()\[\]"'',;:/?=&#]+)')) as e (pattern)
+    from (values ('(\\.|[0-9a-f]{64}|[^\s@<>()\[\]"'',;:/?=&#\\]{1,64}(?:@|%(?:25)*40)[^\s@<>()\[\]"'',;:/?=&#\\]+)')) as e (pattern)
 $$;
