@@ -44,7 +44,7 @@ def test_an_address_is_found_wherever_it_stands(erased: Shop, text: str) -> None
         assert "ann" not in hidden.lower() and hidden.count("@erased.invalid") == text.lower().count("x.example") - text.count(
             "bob@"
         )
-        assert all(part in hidden for part in text.split() if "x.example" not in part)
+        assert all(part in hidden for part in text.split() if "x.example" not in part.lower())
     if text.startswith("{"):
         assert json.loads(hidden)["note"].startswith("two lines\n")
 
