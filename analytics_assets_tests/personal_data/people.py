@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from analytics_assets.funnels.definitions import Funnel
 from analytics_assets.funnels.registry import store
+from analytics_assets.sql import SQL_ROOT, query
 from analytics_assets_tests.events.serving import Caller, make_key, serving
 from analytics_assets_tests.woocommerce import Connection, customer, order, refund, take_in
 
@@ -249,6 +250,15 @@ def aggregates(connection: Connection, organization: UUID, *left_out: str) -> di
         ]
         for table in AGGREGATES
     }  # fmt: skip
+
+
+def complaints(connection: Connection, slug: str) -> dict[str, list[Any]]:
+    """What the asset checks find, by query."""
+    values = {"keys": [slug], "start": FIRST, "end": LAST, "most": 1000}
+    names = sorted(file.stem for file in (SQL_ROOT / "queries").glob("check_*.sql"))
+    found = {name: connection.execute(query(name), values).fetchall() for name in names if "data_sources" not in name}
+    connection.commit()
+    return found
 
 
 def every_row(connection: Connection, organization: UUID | None = None) -> list[tuple[str, str]]:

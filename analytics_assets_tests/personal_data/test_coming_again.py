@@ -1,10 +1,14 @@
 """What is erased stays erased when the same data comes again, and is counted as if nobody had been erased."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from analytics_assets.personal_data.erasure import erase
+from analytics_assets.sql import query
 from analytics_assets_tests.personal_data import people
 from analytics_assets_tests.woocommerce import Connection, customer, order, take_in
 
@@ -73,3 +77,53 @@ def test_an_id_that_is_used_by_somebody_else_does_not_tell_them_of_her(connectio
     connection.commit()
     assert linked == {"n": 0}
     assert people.mentions(people.every_row(connection, acme), people.needles(acme)) == []
+
+
+def test_a_live_sync_stores_her_as_nobody(connection: Connection, tmp_path: Path) -> None:
+    """As a worker stores pages: of WooCommerce, and of Shopify, plain and of a bulk operation. The digest is that of what came."""
+    acme = people.fill(connection, tmp_path, "acme")
+    erase(connection, "acme", [], [people.EMAIL])
+    hers = {"id": "gid://shopify/Order/91", "customer": {"id": "gid://shopify/Customer/501", "displayName": "Anneliese"}}
+    his = {"id": "gid://shopify/Order/92", "customer": {"id": "gid://shopify/Customer/502", "displayName": "Bert"}}
+    line = {"id": "gid://shopify/SalesAgreement/1", "__parentId": hers["id"]}
+    pages: list[tuple[str, str, Any]] = [
+        (
+            "woocommerce",
+            "orders",
+            [order(21, people.NOON, customer=7, billing=people.HERS), order(22, people.NOON, billing=people.HIS)],
+        ),
+        ("shopify", "orders", {"data": {"orders": {"nodes": [hers, his]}}}),
+        ("shopify", "orders", {"data": {"orders": {"edges": [{"node": hers}, {"node": his}]}}}),
+        ("shopify", "bulk_orders", [hers, line, his]),
+    ]
+    connection.execute(query("stage_source_pages"))
+    connection.execute(
+        "update public.data_sources set lease_owner = id, lease_until = now() + interval '1 minute' where organization_id = %s",
+        (acme,),
+    )
+    for slot, (source, stream, page) in enumerate(pages):
+        connection.execute(
+            "insert into pg_temp.source_pages select %s, organization_id, id, lease_owner, source_type, %s, %s, 'incremental', false, id, 1,"
+            " true, now() - interval '1 hour', now(), null, null, now(), null, time_zone, currency, sha256(%s::text::bytea), 2,"
+            " array[%s::timestamptz], array['x'], null, null, %s from public.data_sources where organization_id = %s and source_type = %s",
+            (slot, stream, stream, f"{slot}", people.NOON, Jsonb(page), acme, source),
+        )
+    outcomes = connection.execute("select outcome from private.store_source_pages()").fetchall()
+    connection.commit()
+    assert [row["outcome"] for row in outcomes] == ["stored"] * len(pages)
+    assert people.mentions(people.every_row(connection, acme), people.needles(acme)) == []
+    stored = [
+        row["page"]
+        for row in connection.execute(
+            "select raw_data as page from public.raw_data_backup where organization_id = %s and content_sha256 = any"
+            " (select sha256(n::text::bytea) from generate_series(0, 3) n) order by content_sha256", (acme,)
+        )
+    ]  # fmt: skip
+    token = connection.execute("select min(customer_id) as id from public.orders where order_id = '81'").fetchone()
+    connection.commit()
+    assert token is not None and len(stored) == len(pages)
+    for page in stored:
+        text = json.dumps(page)
+        if "shopify" in text:
+            assert json.dumps(his) in text and f"gid://shopify/Customer/{token['id']}" in text
+    assert any(line in page for page in stored if isinstance(page, list))

@@ -5,16 +5,21 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 from typer.testing import CliRunner
 
 from analytics_assets.cli import app
 from analytics_assets.database import connect
+from analytics_assets.personal_data.erasure import erase
 from analytics_assets_tests.browser.dagster_ui import wait_for
+from analytics_assets_tests.events.serving import Caller, make_key, serving
 from analytics_assets_tests.personal_data import people
-from analytics_assets_tests.woocommerce import Connection, add_organization
+from analytics_assets_tests.woocommerce import Connection, add_organization, order, take_in
 
 
 def run(*arguments: str) -> Any:
@@ -33,7 +38,7 @@ def test_nothing_of_her_is_left_and_everything_else_is_as_before(connection: Con
     acme, bolt = (people.fill(connection, tmp_path, slug) for slug in ("acme", "bolt"))
     words, elsewhere = people.needles(acme), people.every_row(connection, bolt)
     before = people.every_row(connection, acme)
-    counted = people.aggregates(connection, acme)
+    counted, complaints = people.aggregates(connection, acme), people.complaints(connection, "acme")
     assert all(counted.values())
     found = people.mentions(before, words)
     assert {word for _, word, _ in found} == set(words)
@@ -56,6 +61,7 @@ def test_nothing_of_her_is_left_and_everything_else_is_as_before(connection: Con
     assert people.aggregates(connection, acme) == counted
     connection.commit()
 
+    assert people.complaints(connection, "acme") == complaints
     people.mark_everything(connection, acme)
     people.compute(connection, acme)
     assert people.aggregates(connection, acme) == counted
@@ -123,6 +129,51 @@ def test_killed_at_any_point_it_is_completed_by_the_next_call(connection: Connec
     assert set(told[0]["counts"]) >= {"orders", "visitors", "raw_data_backup", "quarantine"}
     connection.commit()
     assert people.aggregates(connection, acme) == counted
+
+
+def test_it_goes_on_while_others_write(connection: Connection, tmp_path: Path) -> None:
+    """Events of hers and pages come in, and hours are computed, while she is erased, and erased again: nobody is refused, nothing of hers
+    stays, every event is there."""
+    acme = people.fill(connection, tmp_path, "acme")
+    key = make_key(connection, "acme", "Europe/Berlin", "EUR")
+    failed, batches = list[BaseException](), 8
+
+    def send() -> None:
+        with serving() as base, httpx.Client(timeout=30) as client:
+            for number in range(batches):
+                answer = Caller(base, key, client).send(*people.events(f"while-{number}-"))
+                assert answer.status_code == 200, answer.text
+
+    def take() -> None:
+        with connect() as own:
+            for number in range(100, 103):
+                page = [
+                    order(number, people.NOON, customer=7, billing=people.HERS),
+                    order(1, people.NOON, customer=7, billing=people.HERS),
+                ]
+                take_in(own, tmp_path, "acme", "orders", page)
+                people.compute(own, acme)
+
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in (send, take)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(2):
+            erase(connection, "acme", [people.USER], [people.EMAIL])
+    finally:
+        for thread in threads:
+            thread.join(60)
+    assert failed == []
+    left = people.mentions(people.every_row(connection, acme), people.needles(acme))
+    assert left == [], "\n".join(map(str, left))
+    stored = connection.execute("select count(*) as n from public.event_tracking where organization_id = %s", (acme,)).fetchone()
+    assert stored == {"n": (len(list(people.events())) - 1) * (batches + 1)}
 
 
 def test_what_is_wrong_is_said(connection: Connection) -> None:

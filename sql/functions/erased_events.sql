@@ -40,7 +40,7 @@ $$;
 -- Of the properties those that a step of a funnel asks for and finds; of the person when they signed up, and the hash of a token.
 create or replace function private.bare_metadata(organization uuid, metadata jsonb) returns jsonb
 language sql stable set search_path = '' as $$
-    select case when p.kept is null then '{}'::jsonb else jsonb_build_object('properties', p.kept) end
+    select case when metadata ? 'properties' then jsonb_build_object('properties', coalesce(p.kept, '{}')) else '{}' end
            || case when r.kept = '{}' then '{}'::jsonb else jsonb_build_object('person', r.kept) end
     from (
         select jsonb_object_agg(e.key, e.value) as kept
