@@ -61,7 +61,8 @@ def erase(
     hashes += [(one, email_hash(str(tenant.id), one)) for one in user_ids if hidden_id(str(tenant.id), one) != one]
     person = {
         "organization_id": tenant.id,
-        "user_ids": [hidden_id(str(tenant.id), one) for one in user_ids],
+        # Before ids were looked at, one that is an address was kept in clear.
+        "user_ids": [*user_ids, *(hidden_id(str(tenant.id), one) for one in user_ids), *emails, *(one.lower() for one in emails)],
         "email_hashes": [hashed for _, hashed in hashes if hashed is not None],
     }
     connection.commit()

@@ -164,7 +164,17 @@ def fill(connection: Connection, folder: Path, slug: str) -> UUID:
         store(connection, slug, Funnel(name, "user", timedelta(days=2), steps))
     take_in(connection, folder, slug, "orders", orders()[:3], orders()[3:], "no page of anything, but Anneliese@private.example")
     take_in(connection, folder, slug, "customers", customers())
-    take_in(connection, folder, slug, "refunds", [refund(9, NOON + timedelta(days=3), "5.00", parent=5)])
+    take_in(
+        connection,
+        folder,
+        slug,
+        "refunds",
+        [
+            refund(9, NOON + timedelta(days=3), "5.00", parent=5) | {"reason": "Musterfrau sent it back"},
+            refund(10, NOON + timedelta(days=3), "2.00", parent=2, shipping="1.00") | {"reason": "Anneliese moved"},
+            refund(19, NOON + timedelta(days=3), "4.00", parent=4) | {"reason": "Bert moved"},
+        ],
+    )
     add_shopify(connection, organization)
     send(connection, slug, *events())
     compute(connection, organization)

@@ -58,6 +58,7 @@ def test_nothing_of_her_is_left_and_everything_else_is_as_before(connection: Con
     assert left == [], "\n".join(map(str, left))
     assert rows_of_others(before, words) - rows_of_others(after, words) == set()
     assert people.every_row(connection, bolt) == elsewhere
+    assert any("Bert moved" in row and "Hauptstrasse 1" not in row for _, row in after)
     assert people.aggregates(connection, acme) == counted
     connection.commit()
 

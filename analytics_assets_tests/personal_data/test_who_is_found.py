@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from analytics_assets.personal_data.erasure import erase
 from analytics_assets_tests.woocommerce import Connection, add_organization
 
 
@@ -118,6 +119,20 @@ def test_others_are_not_taken_for_them(shop: Shop) -> None:
     left = shop.connection.execute("select customer_key from public.customers order by 1").fetchall()
     assert [row["customer_key"] for row in left if "erased" not in row["customer_key"]] == ["id:7", "id:8", "id:9"]
     shop.connection.rollback()
+
+
+def test_an_id_that_an_older_version_kept_in_clear_is_found(shop: Shop) -> None:
+    """The address as it was sent then, and its hash as it is kept now, are one person."""
+    shop.visitor("Ann@x.example", None)
+    shop.known("device-1", "Ann@x.example")
+    shop.customer("woocommerce", "7", "ann@x.example")
+    shop.connection.commit()
+    assert set(erase(shop.connection, "acme", [], ["Ann@x.example"]).counts) == {"visitors", "event_identities", "customers"}
+    rows = shop.connection.execute(
+        "select visitor_id, (select known_as from public.event_identities) from public.visitors"
+    ).fetchall()
+    shop.connection.commit()
+    assert len(rows) == 1 and all(value.startswith("erased_") for value in rows[0].values())
 
 
 def test_tokens_stand_in_the_order_of_what_they_stand_for(shop: Shop) -> None:

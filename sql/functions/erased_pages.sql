@@ -29,6 +29,33 @@ language sql immutable parallel safe set search_path = '' as $$
                from jsonb_each(value) e where e.key = any (fields || whole)) end
 $$;
 
+-- The lines of a record. What is no list of lines is a broken record, and stays one.
+create or replace function private.only_lines(record jsonb, lists text[]) returns jsonb
+language sql immutable parallel safe set search_path = '' as $$
+    select coalesce(jsonb_object_agg(f.name, (
+        select coalesce(jsonb_agg(coalesce(private.only_fields(l.line, array[
+            'id', 'product_id', 'variation_id', 'quantity', 'tax_class', 'subtotal', 'subtotal_tax', 'total', 'total_tax', 'price'],
+            array['name', 'sku']), 'null') order by l.place), '[]')
+        from jsonb_array_elements(record -> f.name) with ordinality as l (line, place))), '{}')
+    from unnest(lists) as f (name)
+    where jsonb_typeof(record -> f.name) = 'array'
+$$;
+
+-- Whether any of these refunds is of an order of somebody who was erased: a refund itself names nobody, and tells a reason.
+create or replace function private.refunds_of_erased(organization uuid, source_id text, records jsonb) returns boolean
+language sql stable set search_path = '' as $$
+    select exists (
+        select from jsonb_array_elements(records) as r (record)
+        left join public.refunds f
+            on f.organization_id = organization and f.data_source_id = source_id::uuid and f.refund_id = r.record ->> 'id'
+        join public.orders o
+            on o.organization_id = organization and o.data_source_id = source_id::uuid
+           and o.order_id = coalesce(nullif(r.record ->> 'parent_id', '0'), f.order_id)
+        where o.customer_id like 'erased\_%' or o.email_hash in (
+            select private.email_hash(organization, e.token) from public.erased_ids e
+            where e.organization_id = organization and e.token like '%@erased.invalid'))
+$$;
+
 -- Whether records of a store speak of somebody who was erased: by the customer's number, or by an address anywhere in them. (Found out
 -- for all of a page at once, since it nearly never is so.)
 create or replace function private.records_speak_of_erased(
@@ -48,7 +75,8 @@ begin
             ) k
             where k.id <> '0'
         )
-    ) or private.text_speaks_of_erased(organization, records::text);
+    ) or private.text_speaks_of_erased(organization, records::text)
+      or source = 'woocommerce' and stream = 'refunds' and private.refunds_of_erased(organization, source_id, records);
 end $$;
 
 -- A record of a store, as it may be kept. source_id: whose ids its customers are.
@@ -71,6 +99,10 @@ begin
         return record;
     end if;
     token := private.erased_token(organization, source_id, customer);
+    if source = 'woocommerce' and stream = 'refunds' and private.refunds_of_erased(organization, source_id, jsonb_build_array(record)) then
+        return private.only_fields(record, array['id', 'parent_id', 'amount', 'date_created', 'date_created_gmt', 'refunded_payment'])
+            || private.only_lines(record, array['line_items', 'shipping_lines', 'fee_lines']);
+    end if;
     if token is null and private.erased_token(organization, 'email', encode(email, 'hex')) is null then
         return private.hide_erased(organization, record::text)::jsonb;
     end if;
@@ -92,12 +124,7 @@ begin
             || case when token is null then '{}' else jsonb_build_object('customer_id', token) end
             || case when email is null then '{}'
                     else jsonb_build_object('billing', jsonb_build_object('email', private.erased_address(organization, email))) end
-            -- What is no list of lines is a broken record, and stays one.
-            || case when jsonb_typeof(record -> 'line_items') = 'array' then jsonb_build_object('line_items', (
-                    select coalesce(jsonb_agg(coalesce(private.only_fields(l.line, array[
-                        'id', 'product_id', 'variation_id', 'quantity', 'tax_class', 'subtotal', 'subtotal_tax', 'total', 'total_tax', 'price'],
-                        array['name', 'sku']), 'null') order by l.place), '[]')
-                    from jsonb_array_elements(record -> 'line_items') with ordinality as l (line, place))) else '{}' end;
+            || private.only_lines(record, array['line_items']);
     end if;
     return kept;
 end $$;
