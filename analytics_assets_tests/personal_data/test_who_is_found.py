@@ -4,9 +4,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from analytics_assets.personal_data.erasure import erase
-from analytics_assets_tests.woocommerce import Connection, add_organization
+from analytics_assets_tests.personal_data.people import NOON
+from analytics_assets_tests.woocommerce import Connection, add_organization, customer, order
 
 
 class Shop:
@@ -90,6 +92,24 @@ def test_everything_that_hangs_together_is_found(shop: Shop) -> None:
     assert shop.names([], ["A@x.example "]) == everything
     for one in ("u1", "device-0", "device-9"):
         assert shop.names([one], []) == everything
+
+
+def test_pages_that_were_not_taken_in_yet_are_looked_at(shop: Shop) -> None:
+    """Nothing is known of them but what lies on such a page; from either end."""
+    shop.connection.execute("select private.ensure_partitions('raw_data_backup', %s, %s + interval '1 us')", (NOON, NOON))
+    for stream, page in (
+        ("customers", [customer(7, "a@x.example", NOON)]),
+        ("orders", [order(1, NOON, customer=8, email="b@x.example"), order(2, NOON, customer=9, email="a@x.example")]),
+    ):
+        shop.connection.execute(
+            "insert into public.raw_data_backup (organization_id, fetched_at, data_source_id, source, stream, content_sha256, raw_data)"
+            " values (%s, %s, %s, 'woocommerce', %s, sha256('x'), %s)",
+            (shop.id, NOON, shop.sources["woocommerce"], stream, Jsonb(page)),
+        )
+    shop.customer("woocommerce", "9", "spouse@x.example")
+    assert shop.names(["7"], []) == {"site:7", "woocommerce:7"}
+    assert shop.names([], ["a@x.example"]) == {"woocommerce:7"} and shop.names([], ["b@x.example"]) == {"woocommerce:8"}
+    assert len(shop.found(["7"], [])) == 4
 
 
 def test_others_are_not_taken_for_them(shop: Shop) -> None:

@@ -64,6 +64,8 @@ create or replace function private.rename_visitor(organization uuid, erasure uui
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off as $$
 declare
     changed bigint;
+    pages text[] := private.asked_pages(organization);
+    properties jsonb[] := private.asked_properties(organization);
 begin
     -- A session made of a visitor's events is named after it.
     drop table if exists pg_temp.erased_sessions;
@@ -77,19 +79,25 @@ begin
     order by s.visitor_id, s.session_id, s.started_at;
     analyze pg_temp.erased_sessions;
 
+    -- (Hashed, each id and session: looked up for each event they were nearly all of the time. So offset 0: of a join of the events
+    -- with themselves the planner expects one row.)
     update public.event_tracking e
-    set visitor_id = n.token, user_id = case when e.user_id is not null then n.token end,
-        anonymous_id = (select a.token from pg_temp.erased_now a where a.scope = 'site' and a.plain = e.anonymous_id),
-        known_as = coalesce((select k.token from pg_temp.erased_now k where k.scope = 'site' and k.plain = e.known_as),
-                            private.made_token(organization, 'id', e.known_as)),
-        session_id = coalesce((select s.new_id from pg_temp.erased_sessions s
-                               where s.visitor_id = e.visitor_id and s.session_id = e.session_id),
-                              private.made_token(organization, 'session', e.session_id)),
-        event_label = null,
-        page_url = private.bare_url(organization, e.page_url),
-        metadata = private.bare_metadata(organization, e.metadata)
-    from pg_temp.erased_now n
-    where n.scope = 'site' and e.organization_id = organization and e.visitor_id = n.plain;
+    set visitor_id = k.token, user_id = case when e.user_id is not null then k.token end, anonymous_id = k.anonymous_id,
+        known_as = k.known_as, session_id = k.session_id, event_label = null,
+        page_url = private.bare_url(organization, e.page_url, pages), metadata = private.bare_metadata(organization, e.metadata, properties)
+    from (
+        select e."timestamp", e.id, n.token, a.token as anonymous_id,
+               case when e.known_as is not null then coalesce(w.token, private.made_token(organization, 'id', e.known_as)) end as known_as,
+               coalesce(s.new_id, private.made_token(organization, 'session', e.session_id)) as session_id
+        from pg_temp.erased_now n
+        join public.event_tracking e on e.organization_id = organization and e.visitor_id = n.plain
+        left join pg_temp.erased_now a on a.scope = 'site' and a.plain = e.anonymous_id
+        left join pg_temp.erased_now w on w.scope = 'site' and w.plain = e.known_as
+        left join pg_temp.erased_sessions s on s.visitor_id = e.visitor_id and s.session_id = e.session_id
+        where n.scope = 'site'
+        offset 0
+    ) k
+    where e.organization_id = organization and e."timestamp" = k."timestamp" and e.id = k.id;
     get diagnostics changed = row_count;
     perform private.note_erased(organization, erasure, 'event_tracking', changed);
 

@@ -18,7 +18,7 @@ begin
     create temp table person_customers (data_source_id uuid, id text, primary key (data_source_id, id)) on commit drop;
     -- What pages say that were not taken in yet.
     create temp table person_open on commit drop as
-    select r.data_source_id, r.customer_id, private.email_hash(organization, r.email) as email_hash
+    select r.data_source_id, r.customer_id, private.email_hash(organization, r.email) as email_hash, p.stream = 'customers' as is_record
     from public.raw_data_backup p
     cross join lateral private.people_on_page(p.source, p.stream, p.raw_data) k
     cross join lateral (select p.data_source_id, k.customer_id, k.email) r
@@ -57,6 +57,10 @@ begin
         select c.email_hash from public.customers c
         join pg_temp.person_customers p on p.data_source_id = c.data_source_id and c.customer_key = 'id:' || p.id
         where c.organization_id = organization and c.email_hash is not null
+        union
+        select k.email_hash from pg_temp.person_open k
+        join pg_temp.person_customers p on p.data_source_id = k.data_source_id and p.id = k.customer_id
+        where k.is_record
         on conflict do nothing;
         get diagnostics emails = row_count;
 
@@ -78,7 +82,18 @@ begin
         where o.organization_id = organization and o.customer_id is not null and c.email_hash is null
         union
         select k.data_source_id, k.customer_id from pg_temp.person_open k
-        join pg_temp.person_emails e on e.hash = k.email_hash
+        where (k.email_hash in (select e.hash from pg_temp.person_emails e)
+               or k.customer_id in (select p.id from pg_temp.person_ids p) and not exists (select from pg_temp.person_emails))
+          -- Whose own record has another address has only ordered with this one.
+          and (k.is_record or not exists (
+              select from (
+                  select c.email_hash from public.customers c
+                  where c.organization_id = organization and c.data_source_id = k.data_source_id and c.customer_key = 'id:' || k.customer_id
+                  union all
+                  select o.email_hash from pg_temp.person_open o
+                  where o.is_record and o.data_source_id = k.data_source_id and o.customer_id = k.customer_id
+              ) c
+              where c.email_hash not in (select e.hash from pg_temp.person_emails e)))
         on conflict do nothing;
         get diagnostics customers = row_count;
         exit when ids + emails + customers = 0;
