@@ -56,27 +56,40 @@ begin
 end $$;
 grant execute on function private.org_ids(), private.org_ids_as(text[]) to authenticated;
 
--- Tables of tenants: an application's own policies stand where it has any.
+-- Tables of tenants: an application's own policies stand where it has any. (Those of our making are told by what no application has:
+-- Supabase's earlier defaults gave service_role every right on them, which an application keeps on its own.)
 do $$
 declare
     adopted record;
 begin
     for adopted in
-        select * from (values ('organizations', 'id'), ('organization_members', 'organization_id')) v (name, key)
+        select v.*, case v.name
+            when 'organizations' then (
+                select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
+                where a.attrelid = 'public.organizations'::regclass and a.attnum > 0 and not a.attisdropped
+            ) = array['id', 'slug', 'name', 'time_zone', 'currency', 'partition_key', 'is_active', 'created_at', 'updated_at']
+            else exists (
+                select from pg_catalog.pg_constraint c
+                where c.conrelid = 'public.organization_members'::regclass and c.conname = 'organization_members_role_known'
+            ) end as is_ours
+        from (values ('organizations', 'id'), ('organization_members', 'organization_id')) v (name, key)
     loop
-        execute format('grant select on public.%I to analytics_bi, service_role', adopted.name);
-        execute format('drop policy if exists all_read on public.%I', adopted.name);
-        execute format('create policy all_read on public.%I for select to analytics_bi, service_role using (true)', adopted.name);
         execute format('drop policy if exists members_read on public.%I', adopted.name);
         if not exists (
             select from pg_catalog.pg_policy p
             where p.polrelid = to_regclass('public.' || adopted.name) and p.polname not in ('pipeline', 'all_read', 'members_read')
         ) then
             execute format('revoke all on public.%I from public, anon, authenticated', adopted.name);
+            if adopted.is_ours then
+                execute format('revoke all on public.%I from service_role', adopted.name);
+            end if;
             execute format('alter table public.%I enable row level security', adopted.name);
             execute format('grant select on public.%I to authenticated', adopted.name);
             execute format('create policy members_read on public.%I for select to authenticated '
                            'using (%I = any (array(select private.org_ids())))', adopted.name, adopted.key);
         end if;
+        execute format('grant select on public.%I to analytics_bi, service_role', adopted.name);
+        execute format('drop policy if exists all_read on public.%I', adopted.name);
+        execute format('create policy all_read on public.%I for select to analytics_bi, service_role using (true)', adopted.name);
     end loop;
 end $$;
