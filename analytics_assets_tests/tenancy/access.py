@@ -56,6 +56,7 @@ cohort_orders              -    -     -      -     -      -      -       -      
 cohort_state               -    -     -      -     -      -      -       -        -  riud
 private.partition_steps    -    -     -      -     -      -      -       -        -  riud
 private.report_metrics     -    -     -      -     -      -      -       -        -  riud
+private.memberships        -    -     -      -     -      -      -       -        -  riud
 
 hourly_aggregates          -    r     r      r     -      -      r       -        r  r
 daily_aggregates           -    r     r      r     -      -      r       -        r  r

@@ -16,6 +16,7 @@ from analytics_assets_tests.servers import Server, embedded_binaries, run_server
 from analytics_assets_tests.tenancy import supabase
 from analytics_assets_tests.tenancy.access import WITHHELD, expected
 from analytics_assets_tests.tenancy.callers import ACME, USERS, Connection, columns, fill, qualified, rows
+from analytics_assets_tests.tenancy.properties import PROPERTIES
 
 SERVERS = {version(binaries): binaries for binaries in (*reversed(system_binaries()), embedded_binaries())}
 
@@ -166,6 +167,13 @@ def test_the_api_roles_got_nothing_by_default(project: Project) -> None:
             where p.pronamespace = 'public'::regnamespace and has_function_privilege(r.role, p.oid, 'execute')""",
         )
     assert open_tables == [] and callable_by_api == []
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_what_holds_of_every_table_and_function_holds_there(project: Project, name: str) -> None:
+    """As in a plain database; with default privileges of Supabase there is more to take back."""
+    with project.connect("postgres") as connection:
+        assert rows(connection, PROPERTIES[name].finds) == []
 
 
 def test_what_is_made_later_is_closed(project: Project) -> None:

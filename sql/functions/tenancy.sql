@@ -1,19 +1,20 @@
 -- Who may see and change which organisation's rows. Policies call these once a statement: (select private.org_ids()) is
 -- an init plan, whose value becomes a condition of the index.
 
--- The organisations of the user of this request. (With the owner's rights: nobody needs to read the members themselves, and a
--- policy on organization_members that asked itself would never end.)
+-- The organisations of the user of this request. (With the caller's rights: of private.memberships everybody sees the own rows.
+-- The body is parsed when it is made, so that nobody needs to see into schema private.)
 create or replace function private.org_ids() returns setof uuid
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select m.organization_id from public.organization_members m where m.user_id = (select auth.uid())
-$$;
+language sql stable set search_path = pg_catalog, pg_temp
+begin atomic
+    select m.organization_id from private.memberships m where m.user_id = (select auth.uid());
+end;
 
 -- Those in which the user has one of these roles.
 create or replace function private.org_ids_as(roles text[]) returns setof uuid
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select m.organization_id from public.organization_members m
-    where m.user_id = (select auth.uid()) and m.role::text = any (roles)
-$$;
+language sql stable set search_path = pg_catalog, pg_temp
+begin atomic
+    select m.organization_id from private.memberships m where m.user_id = (select auth.uid()) and m.role = any (roles);
+end;
 
 -- Who acknowledged an alert, and when, is said by the database, whatever the statement says.
 create or replace function private.note_acknowledgement() returns trigger

@@ -55,6 +55,11 @@ begin
     end loop;
 end $$;
 grant execute on function private.org_ids(), private.org_ids_as(text[]) to authenticated;
+-- What those read: each user the own rows. (Nobody gets into schema private; policies and functions are parsed already.)
+grant select on private.memberships to authenticated;
+drop policy if exists own on private.memberships;
+create policy own on private.memberships for select to authenticated using (user_id = (select auth.uid()));
+select private.copy_all_memberships();
 
 -- Tables of tenants: an application's own policies stand where it has any. (Those of our making are told by what no application has:
 -- Supabase's earlier defaults gave service_role every right on them, which an application keeps on its own.)
@@ -67,7 +72,7 @@ begin
             when 'organizations' then (
                 select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
                 where a.attrelid = 'public.organizations'::regclass and a.attnum > 0 and not a.attisdropped
-            ) = array['id', 'slug', 'name', 'time_zone', 'currency', 'partition_key', 'is_active', 'created_at', 'updated_at']
+            ) = array['id', 'slug', 'name', 'time_zone', 'currency', 'partition_key', 'is_active', 'created_at', 'updated_at', 'deleting_since']
             else exists (
                 select from pg_catalog.pg_constraint c
                 where c.conrelid = 'public.organization_members'::regclass and c.conname = 'organization_members_role_known'
