@@ -37,7 +37,7 @@ sync_logs                  -    r     r      r     -      -      r       -      
 sync_streams               -    r     r      r     -      -      r       -        r  riud
 ai_insights                -    rw    rw     r     -      -      rw      -        r  riud
 performance_alerts         -    rw    rw     r     -      -      rw      -        r  riud
-funnels                    -    rw    r      r     -      -      rw      -        r  riud
+funnels                    -    riw   r      r     -      -      riw     -        r  riud
 
 data_sources               -    rw    r      r     -      -      rw      -        r  riud
 event_keys                 -    r     r      r     -      -      r       r        r  riud

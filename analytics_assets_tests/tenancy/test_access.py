@@ -150,7 +150,10 @@ def test_claims_of_one_request_do_not_reach_the_next(world: Connection) -> None:
         "alter table public.orders disable row level security",
         "update public.ai_insights set title = 'owned'",
         "update public.performance_alerts set acknowledged_by = '{acme}'",
-        "update public.funnels set steps = '[]'",
+        "update public.funnels set version = 7",
+        "update public.funnels set organization_id = '{acme}'",
+        "insert into public.funnels (organization_id, funnel_name, unit, window_seconds, steps)"
+        " values ('{acme}', 'theirs', 'user', 60, '[{{\"event\": \"x\"}}]')",
         "update public.data_sources set connection_config = '{{}}'",
         "update public.data_sources set organization_id = '{acme}'",
         "insert into public.organization_members values ('{acme}', '{acme}', 'owner')",

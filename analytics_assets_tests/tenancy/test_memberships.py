@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -71,7 +72,7 @@ def test_it_follows_every_change(adopted: Connection, changes: list[tuple[str, u
     }
     assert is_same(adopted) and rows(adopted, "select role from private.memberships") == [{"role": "owner"}]
     for what, org, user, role in changes:
-        adopted.execute(statements[what], {"org": org, "user": str(user), "role": role})  # type: ignore[arg-type]
+        adopted.execute(statements[what], {"org": org, "user": str(user), "role": role})
         assert is_same(adopted), what
     adopted.rollback()
 
@@ -101,7 +102,7 @@ def test_two_who_remove_one_pair_at_once_leave_none(adopted: Connection) -> None
     )
     with connect() as first, connect() as second:
         first.execute(statement, (str(USERS[0]), 0))
-        other = threading.Thread(target=lambda: (second.execute(statement, (str(USERS[0]), 1)), second.commit()))
+        other = threading.Thread(target=_remove, args=(second, statement))
         other.start()
         waiting = "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
         with connect(autocommit=True) as watching:
@@ -111,6 +112,11 @@ def test_two_who_remove_one_pair_at_once_leave_none(adopted: Connection) -> None
         other.join()
     assert rows(adopted, "select 1 from public.organization_members") == []
     assert rows(adopted, "select 1 from private.memberships") == []
+
+
+def _remove(connection: Connection, statement: LiteralString) -> None:
+    connection.execute(statement, (str(USERS[0]), 1))
+    connection.commit()
 
 
 def test_nobody_sees_the_memberships_of_others(adopted: Connection) -> None:

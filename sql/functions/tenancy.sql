@@ -38,16 +38,3 @@ end $$;
 
 create or replace trigger note_update before update of is_read on public.ai_insights
     for each row when (new.is_read <> old.is_read) execute function private.note_update();
-
--- A funnel of a tenant that is put on hold, or taken up again: its days are computed anew, as `analytics funnels` does it.
--- (With the owner's rights: the ledger is not the tenant's to write. The policies of funnels have decided before.)
-create or replace function private.note_funnel_switch() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-    perform private.mark_funnel_history(new.organization_id);
-    return null;
-end $$;
-
-create or replace trigger note_funnel_switch after update of is_active on public.funnels
-    for each row when (new.is_active <> old.is_active and pg_trigger_depth() = 0 and current_user = 'authenticated')
-    execute function private.note_funnel_switch();

@@ -20,8 +20,11 @@ declare
     changeable constant text[] := array[
         ['ai_insights', 'is_read', '{owner,admin,member}'],
         ['performance_alerts', 'is_acknowledged', '{owner,admin,member}'],
-        ['funnels', 'is_active', '{owner,admin}'],
+        ['funnels', 'is_active, funnel_name, window_seconds, unit, steps', '{owner,admin}'],
         ['data_sources', 'source_name, is_active, sync_frequency_minutes', '{owner,admin}']];
+    -- What they may add: [table, columns, roles of the organisation].
+    addable constant text[] := array[
+        ['funnels', 'organization_id, funnel_name, window_seconds, unit, steps', '{owner,admin}']];
     -- Where columns are withheld: [table, the ones to read].
     partly constant text[] := array[
         ['data_sources', 'organization_id, id, source_type, source_name, time_zone, currency, is_active, is_connected, last_sync_at, '
@@ -44,6 +47,14 @@ begin
                        'with check (organization_id = any (array(select private.org_ids_as(%2$L))))', changeable[i][1], changeable[i][3]);
         execute format('drop policy if exists services_change on public.%I', changeable[i][1]);
         execute format('create policy services_change on public.%I for update to service_role using (true) with check (true)', changeable[i][1]);
+    end loop;
+    for i in 1 .. array_length(addable, 1) loop
+        execute format('grant insert (%s) on public.%I to authenticated, service_role', addable[i][2], addable[i][1]);
+        execute format('drop policy if exists members_add on public.%I', addable[i][1]);
+        execute format('create policy members_add on public.%I for insert to authenticated '
+                       'with check (organization_id = any (array(select private.org_ids_as(%L))))', addable[i][1], addable[i][3]);
+        execute format('drop policy if exists services_add on public.%I', addable[i][1]);
+        execute format('create policy services_add on public.%I for insert to service_role with check (true)', addable[i][1]);
     end loop;
     foreach name in array readable || common || array['data_sources', 'event_keys'] loop
         execute format('drop policy if exists members_read on public.%I', name);
