@@ -15,7 +15,7 @@ from analytics_assets.cli import app
 from analytics_assets_tests.servers import Server, embedded_binaries, run_server, system_binaries, version
 from analytics_assets_tests.tenancy import supabase
 from analytics_assets_tests.tenancy.access import WITHHELD, expected
-from analytics_assets_tests.tenancy.callers import ACME, USERS, Connection, columns, fill, qualified, rows
+from analytics_assets_tests.tenancy.callers import ACME, OTHER, USERS, Connection, columns, fill, qualified, rows
 from analytics_assets_tests.tenancy.properties import PROPERTIES
 
 SERVERS = {version(binaries): binaries for binaries in (*reversed(system_binaries()), embedded_binaries())}
@@ -189,3 +189,60 @@ def test_what_is_made_later_is_closed(project: Project) -> None:
             )
             assert row == {"reads": False, "calls": False}, role
         connection.rollback()
+
+
+_APPLICATION = """
+create table public.organizations (id uuid primary key default gen_random_uuid(), name text not null);
+create table public.organization_members (
+    organization_id uuid not null references public.organizations on delete cascade,
+    user_id uuid not null references auth.users on delete cascade, role text not null default 'member', primary key (organization_id, user_id));
+alter table public.organizations enable row level security;
+create policy "members see theirs" on public.organizations for select to authenticated
+    using (id in (select m.organization_id from public.organization_members m where m.user_id = auth.uid()));
+grant select, insert, update on public.organizations, public.organization_members to service_role;
+grant select on public.organizations, public.organization_members to authenticated;
+insert into public.organizations values ('{acme}', 'Acme'), ('{other}', 'Other');
+insert into public.organization_members values ('{acme}', '{users}1', 'owner'), ('{other}', '{users}2', 'owner');
+"""
+
+
+def test_an_application_that_is_there_goes_on_working(server: Server) -> None:
+    """Its server makes organisations with service_role's key, its members see what its policies say, and the project's tables follow
+    its members; without policies of its own a table was open to all who sign in, and is its members' now."""
+    supabase.prepare_database(server, "adopted", "open")
+    with psycopg.connect(server.url("adopted", "postgres"), row_factory=dict_row) as connection:
+        rows(connection, _APPLICATION.format(acme=ACME, other=OTHER, users=supabase.USERS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", server.url("adopted", "postgres"))
+        result = CliRunner().invoke(app, ["migrate"])
+        assert result.exit_code == 0, (result.output, result.exception)
+    with psycopg.connect(server.url("adopted", "authenticator"), row_factory=dict_row) as api:
+        ask(api, "service_role")
+        (new,) = rows(api, "insert into public.organizations (name) values ('New') returning id, slug")
+        assert new["slug"] == "new"
+        rows(api, "insert into public.organization_members values (%s, %s, 'admin')", new["id"], f"{supabase.USERS}1")
+        api.commit()
+        for user, seen in (("1", {ACME, new["id"]}), ("2", {OTHER}), ("3", set())):
+            api.rollback()
+            claims = json.dumps({"sub": f"{supabase.USERS}{user}", "role": "authenticated"})
+            api.execute("select set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)", (claims,))
+            assert {row["id"] for row in rows(api, "select id from public.organizations")} == seen
+            found = rows(api, "select organization_id from public.organization_members")
+            assert {row["organization_id"] for row in found} == seen
+            for organization in seen:
+                rows(
+                    api,
+                    "insert into public.funnels (organization_id, funnel_name, unit, window_seconds, steps)"
+                    " values (%s, 'f', 'user', 60, '[{\"event\": \"e\"}]')",
+                    organization,
+                )
+            assert {row["organization_id"] for row in rows(api, "select organization_id from public.funnels")} == seen
+        ask(api, "anon")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            rows(api, "select 1 as n from public.organization_members")
+        api.rollback()
+    with psycopg.connect(server.url("adopted", "supabase_auth_admin")) as auth:
+        auth.execute("delete from auth.users where id = %s", (f"{supabase.USERS}1",))
+    with psycopg.connect(server.url("adopted", "postgres"), row_factory=dict_row) as connection:
+        left = rows(connection, "select user_id::text as id from private.memberships")
+        assert left == [{"id": f"{supabase.USERS}2"}], "a user who is deleted belongs nowhere"
