@@ -64,7 +64,7 @@ visitors: organization_id = uuid 'e1', first_seen_at = {now}, visitor_id = 'v'
 event_identities: organization_id = uuid 'e1', identified_at = {now}, known_as = 'a', user_id = 'u'
 event_messages: organization_id = uuid 'e1', id = uuid 'e2'
 event_keys: organization_id = uuid 'e1', name = 'k', hint = 'wk_', key_sha256 = sha256('k')
-funnels: organization_id = uuid 'e1', funnel_name = 'f', unit = 'user', window_seconds = 60, steps = '[1]'
+funnels: organization_id = uuid 'e1', funnel_name = 'f', unit = 'user', window_seconds = 60, steps = '[{{"event": "e"}}]'
 cohort_analysis: organization_id = uuid 'e1', cohort_type = 'signup', period_type = 'week', cohort_date = '2026-03-02',\
  period_number = 0, cohort_size = 3, active_users = 2, is_complete = true
 cohort_members: organization_id = uuid 'e1', cohort_type = 'signup', member = 'user:u', anchor_date = '2026-03-02'
@@ -105,7 +105,8 @@ visitor_sessions: last_activity = {before}; events = 0; page_views = 3; session_
 live_sessions: last_activity = {before}; is_active = null; device_type = 'toaster'; country = 'de'; country = 'D'
 visitors: visitor_id = ''; user_id = 'other'
 event_identities: user_id = 'a'
-funnels: funnel_name = ''; unit = 'visit'; window_seconds = 0; version = 0; steps = '[]'; steps = '1'; organization_id = uuid 'e2'
+funnels: funnel_name = ''; unit = 'visit'; window_seconds = 0; version = 0; steps = '[]'; steps = '1'; steps = '[1]';\
+ organization_id = uuid 'e2'
 event_keys: name = ''; key_sha256 = 'short'; revoked_at = {before}; organization_id = uuid 'e2'
 cohort_analysis: cohort_type = 'birth'; period_type = 'year'; period_type = 'month'; period_number = -1; active_users = 4;\
  cohort_size = 0, active_users = 0; active_users = -1; cohort_date = '2026-03-03'

@@ -10,6 +10,7 @@ import dagster as dg
 import pandas as pd
 
 from analytics_assets.database import Database
+from analytics_assets.markdown import table
 from analytics_assets.plots import plot_lines
 from analytics_assets.sql import query
 
@@ -25,9 +26,7 @@ def describe_aggregates(grain: str, database: Database, ids: list[UUID], start: 
     """
     parameters = {"ids": ids, "start": start, "end": end}
     totals = database.rows(query(f"preview_{grain}_totals"), parameters)
-    metadata: dict[str, Any] = {
-        "preview": dg.MetadataValue.md(pd.DataFrame(totals).to_markdown(index=False) if totals else "no rows in this range")
-    }
+    metadata: dict[str, Any] = {"preview": dg.MetadataValue.md(table(totals) if totals else "no rows in this range")}
     series = pd.DataFrame(database.rows(query(f"preview_{grain}_series"), parameters | {"most": _PLOTTED_ORGANIZATIONS}))
     if not series.empty:
         series["value"] = series["value"].astype(float)

@@ -13,6 +13,8 @@ import dagster as dg
 import pandas as pd
 
 from analytics_assets.database import Database
+from analytics_assets.markdown import plain, table
+from analytics_assets.plots import prepare
 from analytics_assets.sql import query
 
 _PLOTTED_ORGANIZATIONS = 2
@@ -29,9 +31,7 @@ def triangle(frame: pd.DataFrame, title: str) -> str:
     The running period's cells stand in brackets, on hatched ground: they are not over. Period 0 is 100 % of everybody and
     keeps the colours' scale from telling anything else apart, so that it is left without one.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
+    prepare()
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -67,7 +67,7 @@ def triangle(frame: pd.DataFrame, title: str) -> str:
     figure.suptitle(f"{title}\n% active n months later, (running)", x=0.01, ha="left", fontsize=9)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
-    return f"![{title}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
+    return f"![{plain(title)}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
 
 
 def describe_cohorts(database: Database, ids: list[UUID], start: datetime, end: datetime) -> dict[str, Any]:
@@ -76,9 +76,7 @@ def describe_cohorts(database: Database, ids: list[UUID], start: datetime, end: 
     The newest months are drawn, of the cohort type that has most members.
     """
     pooled = database.rows(query("preview_cohort_retention"), {"ids": ids})
-    metadata: dict[str, Any] = {
-        "preview": dg.MetadataValue.md(pd.DataFrame(pooled).to_markdown(index=False) if pooled else "no cohorts yet")
-    }
+    metadata: dict[str, Any] = {"preview": dg.MetadataValue.md(table(pooled) if pooled else "no cohorts yet")}
     cells = pd.DataFrame(
         database.rows(
             query("preview_cohort_triangle"),

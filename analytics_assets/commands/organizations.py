@@ -78,7 +78,7 @@ def list_() -> None:
                 row["time_zone"],
                 row["currency"],
                 row["partition_key"],
-                "yes" if row["is_active"] else "no",
+                "yes" if row["is_active"] else "being deleted" if row["deleting_since"] else "no",
                 row["sources"],
                 row["hours_done"],
                 row["days_done"],
@@ -122,11 +122,7 @@ def activate(slug: str) -> None:
 def _set_active(slug: str, active: bool) -> None:
     with connect() as connection:
         try:
-            organization = registry.get(connection, slug)
+            registry.set_active(connection, slug, active)
         except registry.OrganizationError as error:
             fail(str(error))
-        connection.execute(
-            "update public.organizations set is_active = %s, updated_at = now() where id = %s and is_active <> %s",
-            (active, organization.id, active),
-        )
     out.print(f"{slug} is {'active' if active else 'not active'}; Dagster's partitions follow within a minute")

@@ -12,6 +12,8 @@ import dagster as dg
 import pandas as pd
 
 from analytics_assets.database import Database
+from analytics_assets.markdown import table
+from analytics_assets.plots import prepare
 from analytics_assets.sql import query
 
 _DRAWN_FUNNELS = 4
@@ -20,9 +22,7 @@ _MOST_ROWS = 60
 
 def _bars(frame: pd.DataFrame) -> str:
     """Markdown with a picture (PNG): a panel a funnel, a bar a step, with visitors and the share of the entries."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    prepare()
     from matplotlib.figure import Figure
 
     groups = list(frame.groupby(["organization", "funnel", "version"], sort=False))[:_DRAWN_FUNNELS]
@@ -53,6 +53,6 @@ def describe_funnels(database: Database, ids: list[UUID], start: datetime, end: 
         return {"preview": dg.MetadataValue.md("no run of a funnel was entered in this range")}
     frame = pd.DataFrame(found)
     return {
-        "preview": dg.MetadataValue.md(frame.to_markdown(index=False)),
+        "preview": dg.MetadataValue.md(table(frame)),
         "plot": dg.MetadataValue.md(_bars(frame)),
     }

@@ -50,7 +50,8 @@ def delete(
 
     Each partition is a transaction of its own, in the turns that writers take, so that others wait for one at most.
     Killed at any point and called again it goes on. on_piece hears the table, how many pieces are done, and of how many.
-    Raises OrganizationError where a row of another table still refers to what is to go, or it was activated meanwhile.
+    Once begun it can only go on: the organisation cannot be activated any more.
+    Raises OrganizationError where a row of another table still refers to what is to go.
     """
     who = {"organization_id": organization}
     connection.execute(query("close_organization"), who)
@@ -72,9 +73,6 @@ def delete(
         raise OrganizationError(
             f"{error.diag.table_name or 'a table'} still refers to rows of the organisation ({detail}): delete those, then call this again"
         ) from None
-    except psycopg.errors.ObjectInUse as error:
-        connection.rollback()
-        raise OrganizationError(str(error.diag.message_primary)) from None
     return deleted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,7 @@ class Organization:
     currency: str
     partition_key: str
     is_active: bool
+    deleting_since: datetime | None = None
 
 
 def add(
@@ -42,7 +44,7 @@ def add(
     """Adds an organisation; one that is there already with the same settings is left alone.
 
     Returns it and whether it is new. Raises OrganizationError where a value is not allowed, or the slug belongs to an
-    organisation with other settings.
+    organisation with other settings or one that is being deleted.
     """
     for field, value in (("slug", slug), ("partition key", partition_key or slug)):
         if not _SLUG.match(value):
@@ -66,6 +68,7 @@ def add(
     if made is not None:
         return Organization(**made), True
     found = get(connection, slug)
+    _refuse_deleting(slug, found.deleting_since)
     for field, wanted, is_so in (
         ("name", name or found.name, found.name),
         ("time zone", time_zone, found.time_zone),
@@ -80,12 +83,33 @@ def add(
 def get(connection: psycopg.Connection[dict[str, Any]], slug: str) -> Organization:
     """The organisation of a slug. Raises OrganizationError."""
     row = connection.execute(
-        "select id, slug, name, time_zone, currency, partition_key, is_active from public.organizations where slug = %s",
+        "select id, slug, name, time_zone, currency, partition_key, is_active, deleting_since from public.organizations"
+        " where slug = %s",
         (slug,),
     ).fetchone()
     if row is None:
         raise OrganizationError(f"no organisation {slug!r}; see `analytics organizations list`")
     return Organization(**row)
+
+
+def set_active(connection: psycopg.Connection[dict[str, Any]], slug: str, active: bool) -> None:
+    """Takes an organisation out of the schedules, or puts it back into them.
+
+    Raises OrganizationError where there is none, or its deletion has begun: activated, its writers would go on behind it.
+    """
+    row = connection.execute(query("set_organization_active"), {"slug": slug, "active": active}).fetchone()
+    connection.commit()
+    if row is None:
+        raise OrganizationError(f"no organisation {slug!r}; see `analytics organizations list`")
+    _refuse_deleting(slug, row["deleting_since"])
+
+
+def _refuse_deleting(slug: str, since: datetime | None) -> None:
+    if since is not None:
+        raise OrganizationError(
+            f"organisation {slug!r} is being deleted since {since:%Y-%m-%d %H:%M} UTC, and part of its rows is gone: "
+            f"`analytics organizations delete {slug}` goes on with it"
+        )
 
 
 def listed(connection: psycopg.Connection[dict[str, Any]]) -> list[dict[str, Any]]:

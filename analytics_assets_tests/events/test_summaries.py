@@ -156,9 +156,9 @@ def test_funnels_are_marked_as_far_back_as_their_windows_reach(connection: Conne
     acme, bolt = add_organization(connection, "acme"), add_organization(connection, "bolt")
     connection.execute(
         "insert into funnels (organization_id, funnel_name, window_seconds, unit, steps, is_active) values"
-        " (%(a)s, 'short', 3600, 'session', '[1]', true), (%(a)s, 'long', 172800, 'user', '[1]', true),"
-        " (%(a)s, 'gone', 864000, 'user', '[1]', false)",
-        {"a": acme},
+        " (%(a)s, 'short', 3600, 'session', %(steps)s, true), (%(a)s, 'long', 172800, 'user', %(steps)s, true),"
+        " (%(a)s, 'gone', 864000, 'user', %(steps)s, false)",
+        {"a": acme, "steps": '[{"event": "e"}]'},
     )
     connection.execute(
         "select private.mark_event_dependents(%s, %s)",

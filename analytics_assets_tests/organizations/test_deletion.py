@@ -18,6 +18,7 @@ from analytics_assets.organizations import deletion
 from analytics_assets.organizations.registry import OrganizationError
 from analytics_assets.partition_keys import ORGANIZATION
 from analytics_assets_tests.organizations.tenants import add_tenant, rows_by_table
+from analytics_assets_tests.test_cli import done, refused
 from analytics_assets_tests.woocommerce import Connection
 
 
@@ -28,14 +29,17 @@ def _no_collector_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_left_of_it_and_everything_of_the_other(connection: Connection, instance: Any) -> None:
-    """Counted over the whole catalogue, tables that were added a moment ago too; asked for by typing the slug."""
+    """Counted over the whole catalogue, tables that were added a moment ago too; asked for by typing the slug. An application's
+    tables in schema public, which deletion emptied of the organisation's rows as well, keep theirs."""
+    connection.execute("create table public.invoices (organization_id uuid, paid boolean)")
     connection.execute("create table private.added_later (organization_id uuid not null, note text)")
     ours, theirs = add_tenant(connection, "acme"), add_tenant(connection, "bolt")
     connection.execute("insert into private.added_later select unnest(%s::uuid[]), 'x'", ([ours, theirs],))
+    connection.execute("insert into public.invoices select unnest(%s::uuid[]), true", ([ours, theirs],))
     connection.commit()
     parents = [row["table_name"] for row in connection.execute("select table_name from private.tenant_tables()").fetchall()]
     before, others = rows_by_table(connection, ours), rows_by_table(connection, theirs)
-    assert before == others and "private.added_later" in parents
+    assert before == others and "private.added_later" in parents and "public.invoices" not in parents
     assert not [name for name in parents if not before[name.removeprefix("public.")]], "give it a row in tenants.py"
     sync_organizations(instance)
     connection.commit()
@@ -50,7 +54,8 @@ def test_nothing_is_left_of_it_and_everything_of_the_other(connection: Connectio
     connection.commit()
     result = delete("acme", typed="acme\n")
     assert result.exit_code == 0, result.output
-    assert not any(rows_by_table(connection, ours).values())
+    left = rows_by_table(connection, ours)
+    assert {name: count for name, count in left.items() if count} == {"invoices": 1}
     assert rows_by_table(connection, theirs) == others
     assert list(instance.get_dynamic_partitions(ORGANIZATION)) == ["bolt"]
     assert delete("acme", "--yes").exit_code == 1
@@ -124,7 +129,8 @@ def test_what_a_late_writer_left_is_deleted_by_its_id(connection: Connection) ->
 
 
 def test_it_is_refused_while_active_or_referred_to(connection: Connection) -> None:
-    """Activated again behind the deletion; a table of an application that refers to it by another column."""
+    """One that is active; a table of an application that refers to it by another column. Once begun it can only go on: activated
+    in between, by a command that did not know of the deletion, an organisation stayed with a part of its rows."""
     ours = add_tenant(connection, "acme")
     with pytest.raises(psycopg.errors.ObjectInUse, match="active again"):
         connection.execute("select private.delete_tenant_rows(%s, 'public.orders')", (ours,))
@@ -133,6 +139,12 @@ def test_it_is_refused_while_active_or_referred_to(connection: Connection) -> No
     connection.execute("insert into public.invoices values (%s)", (ours,))
     with pytest.raises(OrganizationError, match="invoices still refers"):
         deletion.delete(connection, ours)
+    goes_on = "`analytics organizations delete acme` goes on with it"
+    for command in ("activate", "add"):
+        refused(goes_on, "organizations", command, "acme")
+    assert "being deleted" in done("organizations", "list")
+    with pytest.raises(psycopg.errors.CheckViolation), connection.transaction():
+        connection.execute("update public.organizations set is_active = true")
     connection.execute("delete from public.invoices")
     deletion.delete(connection, ours)
     assert not any(rows_by_table(connection, ours).values())

@@ -37,7 +37,7 @@ sync_logs                  -    r     r      r     -      -      r       -      
 sync_streams               -    r     r      r     -      -      r       -        r  riud
 ai_insights                -    rw    rw     r     -      -      rw      -        r  riud
 performance_alerts         -    rw    rw     r     -      -      rw      -        r  riud
-funnels                    -    rw    r      r     -      -      rw      -        r  riud
+funnels                    -    riw   r      r     -      -      riw     -        r  riud
 
 data_sources               -    rw    r      r     -      -      rw      -        r  riud
 event_keys                 -    r     r      r     -      -      r       r        r  riud
@@ -59,6 +59,7 @@ erasure_salts              -    -     -      -     -      -      -       -      
 erased_ids                 -    -     -      -     -      -      -       -        -  riud
 private.partition_steps    -    -     -      -     -      -      -       -        -  riud
 private.report_metrics     -    -     -      -     -      -      -       -        -  riud
+private.memberships        -    -     -      -     -      -      -       -        -  riud
 
 hourly_aggregates          -    r     r      r     -      -      r       -        r  r
 daily_aggregates           -    r     r      r     -      -      r       -        r  r

@@ -67,10 +67,10 @@ begin
     return stored;
 end $$;
 
--- The organisation itself, from the settings that its export noted.
+-- The organisation itself, from the settings that its export noted. (One exported while it was being deleted is whole again.)
 create or replace function private.import_organization(settings jsonb) returns void
 language sql set search_path = '' as $$
-    insert into public.organizations select * from jsonb_populate_record(null::public.organizations, settings)
+    insert into public.organizations select * from jsonb_populate_record(null::public.organizations, settings - 'deleting_since')
 $$;
 
 -- The schema's version. With the owner's rights: the ledger of migrations is nobody else's to read.

@@ -1,13 +1,15 @@
 -- What belongs to one organisation, told by the catalogue: a table that is added later is counted and deleted, too.
 
--- Every table of public and private with a uuid column organization_id; of a partitioned one the parent.
+-- Every table of the project with a uuid column organization_id, of a partitioned one the parent. An application's tables in schema
+-- public are none of ours to empty; private.memberships follows organization_members.
 create or replace function private.tenant_tables() returns table (relation regclass, table_name text)
 language sql stable set search_path = '' as $$
     select c.oid::regclass, n.nspname || '.' || c.relname
-    from pg_catalog.pg_class c
-    join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname in ('public', 'private')
+    from private.own_tables() t
+    join pg_catalog.pg_class c on c.oid = t and not c.relispartition
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = 'organization_id' and not a.attisdropped
-    where c.relkind in ('r', 'p') and not c.relispartition and a.atttypid = 'uuid'::regtype
+    where a.atttypid = 'uuid'::regtype and c.oid <> 'private.memberships'::regclass
     order by 2
 $$;
 
@@ -39,7 +41,9 @@ drop function if exists private.lock_all_writers(uuid);
 -- the right to store.
 create or replace function private.close_organization(organization uuid) returns void
 language sql set search_path = '' as $$
-    update public.organizations o set is_active = false, updated_at = now() where o.id = organization and o.is_active;
+    update public.organizations o
+    set is_active = false, deleting_since = coalesce(o.deleting_since, now()), updated_at = now()
+    where o.id = organization and (o.is_active or o.deleting_since is null);
     update public.event_keys k set revoked_at = greatest(now(), k.created_at)
     where k.organization_id = organization and k.revoked_at is null;
     update public.data_sources s

@@ -1,4 +1,4 @@
-select o.id, o.slug, o.name, o.time_zone, o.currency, o.partition_key, o.is_active,
+select o.id, o.slug, o.name, o.time_zone, o.currency, o.partition_key, o.is_active, o.deleting_since,
        (select count(*) from public.data_sources s where s.organization_id = o.id) as sources,
        coalesce(l.hours_done, 0) as hours_done, coalesce(l.days_done, 0) as days_done, coalesce(l.failed, 0) as failed,
        l.first_hour, l.last_hour
