@@ -98,6 +98,7 @@ cohort_analysis = ledgered_asset(
         "functions/cohort_orders.sql",
         "functions/cohort_visits.sql",
         "functions/cohort_members.sql",
+        "functions/cohort_choice.sql",
         "functions/cohort_cells.sql",
         "functions/exchange_rate.sql",
     ],

@@ -14,7 +14,7 @@ from analytics_assets_tests.cohorts.world import World, clear, compute, load, se
 from analytics_assets_tests.woocommerce import Connection
 
 ZONES = ["Europe/London", "America/St_Johns", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Kiritimati", "America/New_York"]
-_PROPERTY = settings(
+PROPERTY = settings(
     max_examples=6,
     deadline=None,
     database=None,
@@ -42,7 +42,7 @@ def moments_of(random: Random, end: datetime) -> list[datetime]:
     ]
 
 
-@_PROPERTY
+@PROPERTY
 @given(seed=st.integers(0, 2**32), zones=st.lists(st.sampled_from(ZONES), min_size=2, max_size=2), store=st.booleans())
 def test_increments_equal_the_definitions(
     connection: Connection, organizations: list[UUID], seed: int, zones: list[str], store: bool
@@ -84,7 +84,7 @@ def history(connection: Connection, organization: UUID, zone: str, seed: int, en
     return world
 
 
-@settings(_PROPERTY, max_examples=4)
+@settings(PROPERTY, max_examples=4)
 @given(seed=st.integers(0, 2**32), zone=st.sampled_from(["Asia/Kolkata", "Pacific/Kiritimati", "UTC"]))
 def test_a_week_later_is_a_week_later(connection: Connection, organizations: list[UUID], seed: int, zone: str) -> None:
     """All timestamps and today seven days on (in zones whose clocks never change): weekly rows move by seven days and
@@ -101,7 +101,7 @@ def test_a_week_later_is_a_week_later(connection: Connection, organizations: lis
     assert found[0] == found[1] != {}
 
 
-@settings(_PROPERTY, max_examples=4)
+@settings(PROPERTY, max_examples=4)
 @given(seed=st.integers(0, 2**32), zone=st.sampled_from(ZONES))
 def test_order_and_repetition_do_not_matter(connection: Connection, organizations: list[UUID], seed: int, zone: str) -> None:
     """The same facts in another order of arrival, and their days in any order and alone, make the same rows; computed

@@ -6,13 +6,15 @@
 -- month's rows; a member whose first order, sign-up or visit turns out to be another day's leaves one cohort and joins
 -- another. When a week or month has begun since the last computation, each cohort gets its next row, and the rows of the
 -- period that ended become complete: so any day computed, as the hourly tick does, brings this about.
+-- A day or two that wait in the ledger are added to the rows that there are. What was damaged is counted anew when a day
+-- of the same week and month is computed that does not wait, or more than two days are, or when a period begins.
 -- Writes only rows that differ; rows, ledger and helper tables change in one transaction. A day on which a member's order
 -- is in a currency without a rate is failed for that organisation alone and keeps the rows that it had.
 -- Both dates are included. Returns one row an organisation that had work or has a failure.
 create or replace function public.aggregate_cohorts(
     organization_ids uuid[], from_date date, to_date date, run_id uuid default null)
 returns table (organization_id uuid, rows_written bigint, rows_deleted bigint, days bigint, failed_days bigint, error text)
-language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off as $$
+language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off set random_page_cost = 1.1 as $$
 #variable_conflict use_column
 begin
     organization_ids := private.lock_organizations('cohorts', organization_ids);
@@ -21,7 +23,8 @@ begin
     drop table if exists pg_temp.cohort_open, pg_temp.cohort_scope, pg_temp.cohort_period_types, pg_temp.cohort_lines,
         pg_temp.cohort_blocked, pg_temp.cohort_order_changes, pg_temp.cohort_visitors, pg_temp.cohort_masks,
         pg_temp.cohort_visit_days, pg_temp.cohort_gone,
-        pg_temp.cohort_visit_changes, pg_temp.cohort_users, pg_temp.cohort_customers, pg_temp.cohort_person_changes,
+        pg_temp.cohort_visit_changes, pg_temp.cohort_visit_deltas, pg_temp.cohort_added, pg_temp.cohort_users, pg_temp.cohort_customers,
+        pg_temp.cohort_person_changes,
         pg_temp.cohort_signups, pg_temp.cohort_anchors, pg_temp.cohort_anchor_changes, pg_temp.cohort_moves, pg_temp.cohort_touched,
         pg_temp.cohort_bounds, pg_temp.cohort_paid, pg_temp.cohort_facts, pg_temp.cohort_sizes, pg_temp.cohort_cells, pg_temp.cohort_written;
 

@@ -3,35 +3,37 @@
 -- signup: the day on which a store customer registered or a tracked user signed up, the earlier one where both are one
 -- person; first_purchase: the first day with a qualifying order; first_visit: a known user's first event ever.
 -- Whoever has something on a day in scope, or had, is looked at again, wherever their anchor lies.
+-- (Collate "default": ids taken from a member, whose collation is C, did not use the indexes of their tables.)
 
 -- pg_temp.cohort_users, pg_temp.cohort_customers: those that are looked at, and what their records say.
 create or replace function private.find_touched_members() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
     create temp table cohort_users on commit drop as
-    select k.organization_id, k.member, v.visitor_id as user_id, v.first_seen_at, v.signed_up_at, v.email_hash
+    -- Whoever comes may say since when they have an account, or who they are.
+    select c.organization_id, c.member, substr(c.member, 6) collate "default" as user_id, c.first_seen_at, c.signed_up_at, c.email_hash
+    from pg_temp.cohort_visitors c
+    join pg_temp.cohort_scope s using (organization_id)
+    where c.signed_up_at is not null or c.email_hash is not null or s.has_orders
+    union
+    -- (The bounds of all organisations: one walk along an index that begins with the moment.)
+    select s.organization_id, 'user:' || v.visitor_id, v.visitor_id, v.first_seen_at, v.signed_up_at, v.email_hash
+    from pg_temp.cohort_scope s
+    join public.visitors v
+        on v.organization_id = s.organization_id and v.first_seen_at >= s.from_at and v.first_seen_at < s.to_at
+    where v.user_id is not null and v.first_seen_at >= (select min(from_at) from pg_temp.cohort_scope)
+      and v.first_seen_at < (select max(to_at) from pg_temp.cohort_scope)
+    union
+    select s.organization_id, 'user:' || v.visitor_id, v.visitor_id, v.first_seen_at, v.signed_up_at, v.email_hash
+    from pg_temp.cohort_scope s
+    join public.visitors v
+        on v.organization_id = s.organization_id and v.signed_up_at >= s.from_at and v.signed_up_at < s.to_at
+    where v.user_id is not null and v.signed_up_at >= (select min(from_at) from pg_temp.cohort_scope)
+      and v.signed_up_at < (select max(to_at) from pg_temp.cohort_scope)
+    union
+    select k.organization_id, k.member, v.visitor_id, v.first_seen_at, v.signed_up_at, v.email_hash
     from (
-        -- Whoever comes may say since when they have an account, or who they are.
-        select c.organization_id, c.member from pg_temp.cohort_visitors c
-        join pg_temp.cohort_scope s using (organization_id)
-        where c.signed_up_at is not null or c.email_hash is not null or s.has_orders
-        union
         select c.organization_id, c.member from pg_temp.cohort_visit_changes c where c.new_days = 0
-        union
-        -- (The bounds of all organisations: one walk along an index that begins with the moment.)
-        select s.organization_id, 'user:' || v.visitor_id
-        from pg_temp.cohort_scope s
-        join public.visitors v
-            on v.organization_id = s.organization_id and v.first_seen_at >= s.from_at and v.first_seen_at < s.to_at
-        where v.user_id is not null and v.first_seen_at >= (select min(from_at) from pg_temp.cohort_scope)
-          and v.first_seen_at < (select max(to_at) from pg_temp.cohort_scope)
-        union
-        select s.organization_id, 'user:' || v.visitor_id
-        from pg_temp.cohort_scope s
-        join public.visitors v
-            on v.organization_id = s.organization_id and v.signed_up_at >= s.from_at and v.signed_up_at < s.to_at
-        where v.user_id is not null and v.signed_up_at >= (select min(from_at) from pg_temp.cohort_scope)
-          and v.signed_up_at < (select max(to_at) from pg_temp.cohort_scope)
         union
         select l.organization_id, l.member from pg_temp.cohort_lines l where l.member like 'user:%'
         union
@@ -42,8 +44,12 @@ begin
            and m.anchor_date >= s.from_date and m.anchor_date <= s.to_date
         where m.member like 'user:%'
     ) k
-    left join public.visitors v
-        on v.organization_id = k.organization_id and v.visitor_id = substr(k.member, 6) and v.user_id is not null;
+    -- (Looked up one by one, by offset 0: all visitors were read for a few.)
+    left join lateral (
+        select v.visitor_id, v.first_seen_at, v.signed_up_at, v.email_hash from public.visitors v
+        where v.organization_id = k.organization_id and v.visitor_id = substr(k.member, 6) collate "default" and v.user_id is not null
+        offset 0
+    ) v on true;
     analyze pg_temp.cohort_users (organization_id, member);
 
     create temp table cohort_customers on commit drop as
@@ -83,7 +89,7 @@ begin
     ) k
     left join public.customers c
         on c.organization_id = k.organization_id and c.data_source_id = substr(k.member, 10, 36)::uuid
-       and c.customer_key = substr(k.member, 47);
+       and c.customer_key = substr(k.member, 47) collate "default";
     analyze pg_temp.cohort_customers (organization_id, member);
 end $$;
 
@@ -137,7 +143,7 @@ begin
     ) k (organization_id, member, person)
     join pg_temp.cohort_scope c using (organization_id)
     left join public.visitors v
-        on v.organization_id = k.organization_id and v.visitor_id = substr(k.person, 6) and v.user_id is not null
+        on v.organization_id = k.organization_id and v.visitor_id = substr(k.person, 6) collate "default" and v.user_id is not null
     where k.person is not null;
 
     create temp table cohort_anchors on commit drop as
@@ -155,7 +161,7 @@ begin
             join public.cohort_persons p on p.organization_id = t.organization_id and p.person = t.member
             join public.customers c
                 on c.organization_id = p.organization_id and c.data_source_id = substr(p.member, 10, 36)::uuid
-               and c.customer_key = substr(p.member, 47)
+               and c.customer_key = substr(p.member, 47) collate "default"
             group by 1, 2
         ) r on r.organization_id = u.organization_id and r.member = u.member
         union all
@@ -190,17 +196,29 @@ begin
     create temp table cohort_anchor_changes on commit drop as
     select n.organization_id, n.cohort_type, n.member, n.anchor_date as new_date, m.anchor_date as old_date
     from pg_temp.cohort_anchors n
-    left join public.cohort_members m
-        on m.organization_id = n.organization_id and m.cohort_type = n.cohort_type and m.member = n.member
+    -- (One by one, as above.)
+    left join (
+        select k.organization_id, k.member, m.cohort_type, m.anchor_date
+        from (select distinct organization_id, member from pg_temp.cohort_anchors) k
+        cross join lateral (
+            select m.cohort_type::text, m.anchor_date from public.cohort_members m
+            where m.organization_id = k.organization_id and m.member = k.member
+            offset 0
+        ) m
+    ) m on m.organization_id = n.organization_id and m.member = n.member and m.cohort_type = n.cohort_type
     where n.anchor_date is distinct from m.anchor_date;
+    analyze pg_temp.cohort_anchor_changes (organization_id, cohort_type);
 
     delete from public.cohort_members m
     using pg_temp.cohort_anchor_changes c
     where c.new_date is null and m.organization_id = c.organization_id and m.cohort_type = c.cohort_type and m.member = c.member;
-    insert into public.cohort_members as m (organization_id, cohort_type, member, anchor_date)
+    insert into public.cohort_members (organization_id, cohort_type, member, anchor_date)
     select c.organization_id, c.cohort_type, c.member, c.new_date
     from pg_temp.cohort_anchor_changes c
-    where c.new_date is not null
-    order by 1, 2, 3
-    on conflict (organization_id, cohort_type, member) do update set anchor_date = excluded.anchor_date;
+    where c.old_date is null
+    order by 1, 3, 2;
+    update public.cohort_members m set anchor_date = c.new_date
+    from pg_temp.cohort_anchor_changes c
+    where c.new_date is not null and c.old_date is not null
+      and m.organization_id = c.organization_id and m.member = c.member and m.cohort_type = c.cohort_type;
 end $$;

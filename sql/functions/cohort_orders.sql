@@ -114,6 +114,8 @@ begin
     ) old using (organization_id, member, date)
     where (n.is_order, n.revenue) is distinct from (old.is_order, old.revenue);
 
+    analyze pg_temp.cohort_order_changes (organization_id, member, date);
+
     delete from public.cohort_orders o
     using pg_temp.cohort_order_changes c
     where c.is_order is null and o.organization_id = c.organization_id and o.member = c.member and o.date = c.date;

@@ -21,11 +21,16 @@ $$;
 -- pg_temp.cohort_scope: organisations and their days. One whose time zone, currency or kind of purchases (its first store
 -- order stops tracked ones from standing in) is another than before is counted anew as a whole. Instants reach three
 -- hours further on both sides: a clock that is set back at midnight has two of them.
+-- is_recounted: whether the periods of these days are counted from all that is kept. Else what changed is added to the rows
+-- that there are, as on a day or two that wait in the ledger while no period has begun since.
 create or replace function private.scope_cohorts(organization_ids uuid[], from_date date, to_date date) returns void
 language plpgsql set search_path = '' set timezone = 'UTC' as $$
 begin
     create temp table cohort_scope on commit drop as
     select g.id as organization_id, g.time_zone, g.currency, p.has_orders, c.is_whole, p.today, r.from_date, r.to_date,
+           c.is_whole or s.organization_id is null or scope_cohorts.to_date > scope_cohorts.from_date + 1
+           or s.week < date_trunc('week', p.today::timestamp)::date or s.month < date_trunc('month', p.today::timestamp)::date
+           or coalesce(w.days, 0) <= scope_cohorts.to_date - scope_cohorts.from_date as is_recounted,
            (r.from_date::timestamp at time zone g.time_zone) - interval '3 hours' as from_at,
            ((r.to_date + 1)::timestamp at time zone g.time_zone) + interval '3 hours' as to_at,
            date_trunc('week', p.today::timestamp)::date as week, date_trunc('month', p.today::timestamp)::date as month,
@@ -33,6 +38,7 @@ begin
            coalesce(s.month, date_trunc('month', p.today::timestamp)::date) as old_month
     from public.organizations g
     left join public.cohort_state s on s.organization_id = g.id
+    left join (select o.organization_id, count(*) as days from pg_temp.cohort_open o group by 1) w on w.organization_id = g.id
     cross join lateral (
         select private.cohort_today(g.time_zone) as today,
                exists (select from public.orders o where o.organization_id = g.id) as has_orders

@@ -36,11 +36,11 @@ begin
     cross join pg_temp.cohort_period_types t
     cross join lateral (select date_trunc(t.period_type, v.date::timestamp)::date as period_start) p
     group by 1, 2, 3, 4;
-    analyze pg_temp.cohort_visit_days;
+    analyze pg_temp.cohort_visit_days (organization_id, period_type, period_start);
 
     -- Who no longer came in a week; a month is looked at only for those.
     create temp table cohort_gone on commit drop as
-    select v.organization_id, v.period_type, v.period_start, v.member, m.mask, v.days
+    select v.organization_id, v.period_type, v.period_start, v.member, m.mask, v.days, v.ctid as at
     from pg_temp.cohort_masks m
     join public.cohort_visits v
         on v.organization_id = m.organization_id and v.period_type = m.period_type and v.period_start = m.period_start
@@ -51,7 +51,7 @@ begin
             and n.member = v.member);
 
     create temp table cohort_visit_changes on commit drop as
-    select n.organization_id, n.period_type, n.period_start, n.member, m.mask, n.days as new_days, v.days
+    select n.organization_id, n.period_type, n.period_start, n.member, m.mask, n.days as new_days, v.days, v.ctid as at
     from pg_temp.cohort_visit_days n
     join pg_temp.cohort_masks m using (organization_id, period_type, period_start)
     left join public.cohort_visits v
@@ -59,9 +59,9 @@ begin
        and v.member = n.member
     where n.days <> coalesce(v.days & m.mask, 0)
     union all
-    select g.organization_id, g.period_type, g.period_start, g.member, g.mask, 0, g.days from pg_temp.cohort_gone g
+    select g.organization_id, g.period_type, g.period_start, g.member, g.mask, 0, g.days, g.at from pg_temp.cohort_gone g
     union all
-    select v.organization_id, v.period_type, v.period_start, v.member, m.mask, 0, v.days
+    select v.organization_id, v.period_type, v.period_start, v.member, m.mask, 0, v.days, v.ctid
     from (select distinct organization_id, member from pg_temp.cohort_gone) g
     join pg_temp.cohort_masks m on m.organization_id = g.organization_id and m.period_type = 'month'
     join public.cohort_visits v
@@ -78,6 +78,24 @@ end $$;
 create or replace function private.store_cohort_visits() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
+    -- How many more (or less) of each cohort came in a period. (Where a user's cohort changes, both are counted anew.)
+    create temp table cohort_visit_deltas (
+        organization_id uuid, period_type text, period_start date, signup_cohort date, visit_cohort date, users bigint
+    ) on commit drop;
+    with gone as (
+        delete from public.cohort_visits v
+        using pg_temp.cohort_visit_changes c
+        where c.days is not null and c.new_days = 0 and c.days & ~c.mask = 0 and v.ctid = c.at
+        returning v.*
+    )
+    insert into pg_temp.cohort_visit_deltas
+    select g.organization_id, g.period_type, g.period_start, g.signup_cohort, g.visit_cohort, -count(*)
+    from gone g group by 1, 2, 3, 4, 5;
+    -- (By the place of the row, which nobody else moves in the organisations' turn: their keys have been looked up already.)
+    update public.cohort_visits v set days = c.days & ~c.mask | c.new_days
+    from pg_temp.cohort_visit_changes c
+    where c.days & ~c.mask | c.new_days <> 0 and v.ctid = c.at;
+
     -- Users who moved: their rows from the earlier of both cohorts on. None that are not there yet, so that a first
     -- computation does not look for the past of everybody.
     create temp table cohort_moves on commit drop as
@@ -111,27 +129,26 @@ begin
       and v.member = m.member
       and (m.moves_signup and v.signup_cohort is distinct from case when m.signup_cohort <= v.period_start then m.signup_cohort end
            or m.moves_visit and v.visit_cohort is distinct from case when m.visit_cohort <= v.period_start then m.visit_cohort end);
-
-    delete from public.cohort_visits v
-    using pg_temp.cohort_visit_changes c
-    where c.days is not null and c.new_days = 0 and c.days & ~c.mask = 0
-      and v.organization_id = c.organization_id and v.period_type = c.period_type and v.period_start = c.period_start
-      and v.member = c.member;
-    update public.cohort_visits v set days = c.days & ~c.mask | c.new_days
-    from pg_temp.cohort_visit_changes c
-    where c.days & ~c.mask | c.new_days <> 0
-      and v.organization_id = c.organization_id and v.period_type = c.period_type and v.period_start = c.period_start
-      and v.member = c.member;
-    insert into public.cohort_visits (organization_id, period_type, period_start, member, days, signup_cohort, visit_cohort)
-    select c.organization_id, c.period_type, c.period_start, c.member, c.new_days,
-           case when u.anchor_date < e.period_end then date_trunc(c.period_type, u.anchor_date::timestamp)::date end,
-           case when f.anchor_date < e.period_end then date_trunc(c.period_type, f.anchor_date::timestamp)::date end
-    from pg_temp.cohort_visit_changes c
-    left join public.cohort_members u
-        on u.organization_id = c.organization_id and u.cohort_type = 'signup' and u.member = c.member
-    left join public.cohort_members f
-        on f.organization_id = c.organization_id and f.cohort_type = 'first_visit' and f.member = c.member
-    cross join lateral (select (c.period_start + ('1 ' || c.period_type)::interval)::date as period_end) e
-    where c.days is null
-    order by 1, 2, 3, 4;
+    -- (Last: the moves above would look at each new row again.)
+    with added as (
+        insert into public.cohort_visits (organization_id, period_type, period_start, member, days, signup_cohort, visit_cohort)
+        select c.organization_id, c.period_type, c.period_start, c.member, c.new_days,
+               case when a.signed_up < e.period_end then date_trunc(c.period_type, a.signed_up::timestamp)::date end,
+               case when a.first_came < e.period_end then date_trunc(c.period_type, a.first_came::timestamp)::date end
+        from (
+            select n.organization_id, n.member, n.period_type, n.period_start, n.new_days
+            from pg_temp.cohort_visit_changes n where n.days is null
+        ) c
+        left join lateral (
+            select min(m.anchor_date) filter (where m.cohort_type = 'signup') as signed_up,
+                   min(m.anchor_date) filter (where m.cohort_type = 'first_visit') as first_came
+            from public.cohort_members m where m.organization_id = c.organization_id and m.member = c.member
+        ) a on true
+        cross join lateral (select (c.period_start + ('1 ' || c.period_type)::interval)::date as period_end) e
+        order by 1, 2, 3, 4
+        returning *
+    )
+    insert into pg_temp.cohort_visit_deltas
+    select g.organization_id, g.period_type, g.period_start, g.signup_cohort, g.visit_cohort, count(*)
+    from added g group by 1, 2, 3, 4, 5;
 end $$;
