@@ -20,6 +20,7 @@ from analytics_assets.commands import (
     run,
     sandbox,
     sources,
+    storage,
     sync,
     ui,
 )
@@ -46,6 +47,7 @@ app.add_typer(data.quarantine_app, name="quarantine")
 app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
+app.command("storage")(storage.storage_command)
 app.command("ui")(ui.ui_command)
 app.command("stop")(run.stop_command)
 sources.app.command("sync")(sync.sync_command)

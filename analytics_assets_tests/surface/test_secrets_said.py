@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "live": (*TO_ACME, "--once"),
     "backfill": (*TO_ACME, *DAYS),
     "maintain": (),
+    "storage": (),
     "organizations export": ("acme", "--output", "{export}"),
     "organizations delete": ("acme", "--yes"),
     "organizations import": ("{export}",),
