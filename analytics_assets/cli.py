@@ -17,6 +17,7 @@ from analytics_assets.commands import (
     members,
     organization_life,
     organizations,
+    retention,
     run,
     sandbox,
     sources,
@@ -47,6 +48,7 @@ app.add_typer(data.quarantine_app, name="quarantine")
 app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
+app.add_typer(retention.app, name="retention")
 app.command("storage")(storage.storage_command)
 app.command("ui")(ui.ui_command)
 app.command("stop")(run.stop_command)

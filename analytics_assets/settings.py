@@ -92,6 +92,8 @@ class Settings:
         keep_raw_days, keep_hourly_days, keep_daily_days: retention in days; hourly and daily data is never dropped
             from ``hourly_start`` and ``daily_start`` on, however short the retention.
         keep_events_days: retention of tracked events and their sessions, in days; they leave by whole months.
+        keep_logs_days, keep_quarantine_days: retention of sync logs, and of what in quarantine is resolved.
+        keep_dagster_days: retention of what in Dagster's own storage is superseded.
     """
 
     home: Path
@@ -103,6 +105,9 @@ class Settings:
     keep_hourly_days: int
     keep_daily_days: int
     keep_events_days: int
+    keep_logs_days: int
+    keep_quarantine_days: int
+    keep_dagster_days: int
 
     @staticmethod
     def load() -> Settings:
@@ -117,6 +122,9 @@ class Settings:
             keep_hourly_days=_days("ANALYTICS_KEEP_HOURLY_DAYS", 31),
             keep_daily_days=_days("ANALYTICS_KEEP_DAILY_DAYS", 400),
             keep_events_days=_days("ANALYTICS_KEEP_EVENTS_DAYS", 1096),
+            keep_logs_days=_days("ANALYTICS_KEEP_LOGS_DAYS", 90),
+            keep_quarantine_days=_days("ANALYTICS_KEEP_QUARANTINE_DAYS", 90),
+            keep_dagster_days=_days("ANALYTICS_KEEP_DAGSTER_DAYS", 30),
         )
 
     def keep_hourly_from(self) -> datetime:

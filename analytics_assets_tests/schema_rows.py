@@ -76,6 +76,7 @@ cohort_state: organization_id = uuid 'e1', week = '2026-03-02', month = '2026-03
  currency = 'EUR'
 funnel_analysis: organization_id = uuid 'e1', funnel_name = 'f', date = '2026-03-02', step_order = 1, step_name = 's',\
  visitors = 3, conversions = 1
+organization_retention: organization_id = uuid 'e1', layer = 'raw', keep_days = 8
 """
 REFUSED = """
 organizations: currency = 'eur'; currency = 'EURO'; time_zone = 'Mars/Base'; time_zone = 'UTC+3'; partition_key = 'A|B';\
@@ -113,6 +114,7 @@ cohort_visits: period_type = 'year'; member = 'customer:c'; days = 0; days = 128
 cohort_orders: member = 'c'; revenue = null; is_order = null
 cohort_state: week = '2026-03-03'; month = '2026-03-02'; organization_id = uuid 'e2'; currency = null
 funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; version = 0; is_final = null; organization_id = uuid 'e2'
+organization_retention: layer = 'orders'; keep_days = 7; keep_days = 36501; organization_id = uuid 'e2'
 """
 # Constraints over several columns, by name.
 EXPLAINED = {

@@ -54,6 +54,7 @@ cohort_persons             -    -     -      -     -      -      -       -      
 cohort_visits              -    -     -      -     -      -      -       -        -  riud
 cohort_orders              -    -     -      -     -      -      -       -        -  riud
 cohort_state               -    -     -      -     -      -      -       -        -  riud
+organization_retention     -    -     -      -     -      -      -       -        -  riud
 private.partition_steps    -    -     -      -     -      -      -       -        -  riud
 private.report_metrics     -    -     -      -     -      -      -       -        -  riud
 

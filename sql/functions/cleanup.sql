@@ -149,3 +149,13 @@ begin
         raise notice 'raw_data_backup: %', part.partition || coalesce(' stays: ' || part.reason, ' dropped');
     end loop;
 end $$;
+
+-- Whole months of sync logs. Nothing is made of them.
+create or replace function private.cleanup_sync_logs(keep_from timestamptz) returns table (partition text)
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+begin
+    for partition in select l.child from private.list_partitions('sync_logs') l where l.period_end <= keep_from loop
+        perform private.drop_partition(partition);
+        return next;
+    end loop;
+end $$;
