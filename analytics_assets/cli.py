@@ -17,6 +17,7 @@ from analytics_assets.commands import (
     members,
     organization_life,
     organizations,
+    raw_pages,
     retention,
     run,
     sandbox,
@@ -48,6 +49,7 @@ app.add_typer(data.quarantine_app, name="quarantine")
 app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
+app.add_typer(raw_pages.app, name="raw")
 app.add_typer(retention.app, name="retention")
 app.command("storage")(storage.storage_command)
 app.command("ui")(ui.ui_command)

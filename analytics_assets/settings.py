@@ -80,6 +80,12 @@ def _days(variable: str, default: int) -> int:
     return int(text)
 
 
+def _raw_archive() -> str | None:
+    """ANALYTICS_RAW_ARCHIVE: ``local`` is a folder of the home folder."""
+    text = _text("ANALYTICS_RAW_ARCHIVE", "")
+    return str(home_folder() / "archive" / "raw") if text == "local" else text or None
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the environment says.
@@ -94,6 +100,8 @@ class Settings:
         keep_events_days: retention of tracked events and their sessions, in days; they leave by whole months.
         keep_logs_days, keep_quarantine_days: retention of sync logs, and of what in quarantine is resolved.
         keep_dagster_days: retention of what in Dagster's own storage is superseded.
+        raw_archive: where raw pages go before they leave: a folder, or a URL that fsspec knows (s3://bucket/path); None for
+            nowhere.
     """
 
     home: Path
@@ -108,6 +116,7 @@ class Settings:
     keep_logs_days: int
     keep_quarantine_days: int
     keep_dagster_days: int
+    raw_archive: str | None
 
     @staticmethod
     def load() -> Settings:
@@ -125,6 +134,7 @@ class Settings:
             keep_logs_days=_days("ANALYTICS_KEEP_LOGS_DAYS", 90),
             keep_quarantine_days=_days("ANALYTICS_KEEP_QUARANTINE_DAYS", 90),
             keep_dagster_days=_days("ANALYTICS_KEEP_DAGSTER_DAYS", 30),
+            raw_archive=_raw_archive(),
         )
 
     def keep_hourly_from(self) -> datetime:
