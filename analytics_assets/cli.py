@@ -18,6 +18,7 @@ from analytics_assets.commands import (
     organization_life,
     organizations,
     raw_pages,
+    rebuild,
     retention,
     run,
     sandbox,
@@ -49,6 +50,7 @@ app.add_typer(data.quarantine_app, name="quarantine")
 app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
+app.command("rebuild")(rebuild.rebuild_command)
 app.add_typer(raw_pages.app, name="raw")
 app.add_typer(retention.app, name="retention")
 app.command("storage")(storage.storage_command)

@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "retention set": (*TO_ACME, "--layer", "raw", "--days", "20"),
     "retention list": (),
     "retention reset": (*TO_ACME, "--layer", "raw"),
+    "rebuild": (*TO_ACME, "--range", f"{DAY}..{DAY + timedelta(days=1)}", "--check"),
     "raw archive": ("--older-than", "30"),
     "raw restore": DAYS,
     "raw forget": ("0" * 32, "--yes"),

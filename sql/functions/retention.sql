@@ -156,6 +156,10 @@ begin
     perform private.lock_organizations('daily', array(select k.organization_id from private.kept_layers('hourly') k));
     select array_agg(d.organization_id), array_agg(d.day_start), array_agg(d.day_end) into ids, starts, ends
     from private.days_past_retention('hourly', 'hourly_aggregates', most) d;
+    -- From here on what came before is gone, and not merely empty.
+    update public.organization_retention r set removed_to = greatest(r.removed_to, d.removed_to)
+    from (select u.id, max(u.day_end) as removed_to from unnest(ids, ends) u (id, day_end) group by 1) d
+    where r.organization_id = d.id and r.layer = 'hourly';
     return query
     with days as materialized (
         select * from unnest(ids, starts, ends) d (organization_id, day_start, day_end)

@@ -11,4 +11,4 @@ create table public.organization_retention (
 comment on table public.organization_retention is
     'Grain: one layer of an organisation that asks for less than the deployment keeps. keep_days: whole days of the '
     'organisation''s time zone; what is older is deleted by the daily maintenance, once a later layer has taken it in. '
-    'removed_to: from this instant on events are there; before it they are gone, and not merely none.';
+    'removed_to: before this instant hours or events are gone, and not merely none.';
