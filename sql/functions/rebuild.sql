@@ -82,6 +82,7 @@ begin
         perform private.forget_orders(organization_ids, from_time, to_time);
         insert into pg_temp.rebuild_errors
         select 'orders', r.organization_id, r.error from public.ingest_orders(organization_ids, from_time, to_time) r where r.error is not null;
+        perform private.analyze_entities();
     end if;
     if 'hourly' = any (layers) then
         insert into pg_temp.rebuild_errors
@@ -159,4 +160,12 @@ begin
     from pg_temp.reopened_pages o
     where p.organization_id = o.organization_id and p.source = o.source and p.stream = o.stream and p.fetched_at = o.fetched_at
       and p.id = o.id and p.processed;
+end $$;
+
+-- What the orders' tables hold by now, for the plans of what comes next in the transaction: as the statistics said, or with none,
+-- cohorts of a year of one shop took 45 seconds instead of a third of one. (With the owner's rights: nobody else may.)
+create or replace function private.analyze_entities() returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    analyze public.orders, public.order_sales, public.refunds, public.customers, public.cohort_orders, public.cohort_members;
 end $$;
