@@ -10,9 +10,7 @@ import pytest
 from analytics_assets.database import connect
 from analytics_assets.operations.rebuild import Compared, RebuildError, rebuild
 from analytics_assets.organizations.registry import get
-from analytics_assets_tests.cohorts.world import compute as compute_cohorts
 from analytics_assets_tests.command_line import analytics
-from analytics_assets_tests.test_online_retail import END, FOLDER, START, import_both
 from analytics_assets_tests.woocommerce import Connection, add_organization, compute, customer, order, refund, state, take_in
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -148,15 +146,3 @@ def test_the_command_says_what_differs(shop: Connection) -> None:
     assert told.returncode == 0 and "every row is what its raw pages make of it" in told.stdout
     for wrong in (("--all", "--organization", "acme", *days), ("--all", "--range", "2026"), ("--all", *days, "--layer", "moon")):
         assert analytics("rebuild", *wrong).returncode == 2
-
-
-@pytest.mark.skipif(not FOLDER.is_dir(), reason="the data set is not here")
-def test_a_real_year_is_the_same_row_for_row(connection: Connection) -> None:
-    org = add_organization(connection, "retail", "Europe/London", "GBP")
-    import_both(connection)
-    compute(connection, [org], START, END)
-    compute_cohorts(connection, [org], START.date(), END.date())
-    connection.commit()
-    found = run(connection, "retail", start=START.date(), end=END.date())
-    assert differences(found) == {}
-    assert {row.table: row.rows for row in found}["orders"] > 10_000
