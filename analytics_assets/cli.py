@@ -18,9 +18,13 @@ from analytics_assets.commands import (
     members,
     organization_life,
     organizations,
+    raw_pages,
+    rebuild,
+    retention,
     run,
     sandbox,
     sources,
+    storage,
     sync,
     ui,
 )
@@ -47,6 +51,10 @@ app.add_typer(data.quarantine_app, name="quarantine")
 app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
+app.command("rebuild")(rebuild.rebuild_command)
+app.add_typer(raw_pages.app, name="raw")
+app.add_typer(retention.app, name="retention")
+app.command("storage")(storage.storage_command)
 app.command("ui")(ui.ui_command)
 app.command("stop")(run.stop_command)
 sources.app.command("sync")(sync.sync_command)

@@ -80,6 +80,12 @@ def _days(variable: str, default: int) -> int:
     return int(text)
 
 
+def _raw_archive() -> str | None:
+    """ANALYTICS_RAW_ARCHIVE: ``local`` is a folder of the home folder."""
+    text = _text("ANALYTICS_RAW_ARCHIVE", "")
+    return str(home_folder() / "archive" / "raw") if text == "local" else text or None
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the environment says.
@@ -92,6 +98,10 @@ class Settings:
         keep_raw_days, keep_hourly_days, keep_daily_days: retention in days; hourly and daily data is never dropped
             from ``hourly_start`` and ``daily_start`` on, however short the retention.
         keep_events_days: retention of tracked events and their sessions, in days; they leave by whole months.
+        keep_logs_days, keep_quarantine_days: retention of sync logs, and of what in quarantine is resolved.
+        keep_dagster_days: retention of what in Dagster's own storage is superseded.
+        raw_archive: where raw pages go before they leave: a folder, or a URL that fsspec knows (s3://bucket/path); None for
+            nowhere.
     """
 
     home: Path
@@ -103,6 +113,10 @@ class Settings:
     keep_hourly_days: int
     keep_daily_days: int
     keep_events_days: int
+    keep_logs_days: int
+    keep_quarantine_days: int
+    keep_dagster_days: int
+    raw_archive: str | None
 
     @staticmethod
     def load() -> Settings:
@@ -117,6 +131,10 @@ class Settings:
             keep_hourly_days=_days("ANALYTICS_KEEP_HOURLY_DAYS", 31),
             keep_daily_days=_days("ANALYTICS_KEEP_DAILY_DAYS", 400),
             keep_events_days=_days("ANALYTICS_KEEP_EVENTS_DAYS", 1096),
+            keep_logs_days=_days("ANALYTICS_KEEP_LOGS_DAYS", 90),
+            keep_quarantine_days=_days("ANALYTICS_KEEP_QUARANTINE_DAYS", 90),
+            keep_dagster_days=_days("ANALYTICS_KEEP_DAGSTER_DAYS", 30),
+            raw_archive=_raw_archive(),
         )
 
     def keep_hourly_from(self) -> datetime:

@@ -79,6 +79,7 @@ erasure_salts: organization_id = uuid 'e1', salt = sha256('x')
 erased_ids: organization_id = uuid 'e1', erasure = uuid 'e2', digest = sha256('x'), token = 'erased_x'
 funnel_analysis: organization_id = uuid 'e1', funnel_name = 'f', date = '2026-03-02', step_order = 1, step_name = 's',\
  visitors = 3, conversions = 1
+organization_retention: organization_id = uuid 'e1', layer = 'raw', keep_days = 8
 """
 REFUSED = """
 organizations: currency = 'eur'; currency = 'EURO'; time_zone = 'Mars/Base'; time_zone = 'UTC+3'; partition_key = 'A|B';\
@@ -120,6 +121,7 @@ erasures: finished_at = {before}; counts = '[]'; done_by = ''; organization_id =
 erasure_salts: salt = 'short'; organization_id = uuid 'e2'
 erased_ids: digest = 'short'; token = 'ann'; plain = 'ann'; scope = 'site'; organization_id = uuid 'e2'
 funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; version = 0; is_final = null; organization_id = uuid 'e2'
+organization_retention: layer = 'orders'; keep_days = 7; keep_days = 36501; organization_id = uuid 'e2'
 """
 # Constraints over several columns, by name.
 EXPLAINED = {

@@ -70,7 +70,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "erase": (*TO_ACME, "--email", "ann@shop.example"),
     "live": (*TO_ACME, "--once"),
     "backfill": (*TO_ACME, *DAYS),
+    "retention set": (*TO_ACME, "--layer", "raw", "--days", "20"),
+    "retention list": (),
+    "retention reset": (*TO_ACME, "--layer", "raw"),
+    "rebuild": (*TO_ACME, "--range", f"{DAY}..{DAY + timedelta(days=1)}", "--check"),
+    "raw archive": ("--older-than", "30"),
+    "raw restore": DAYS,
+    "raw forget": ("0" * 32, "--yes"),
     "maintain": (),
+    "storage": (),
     "organizations export": ("acme", "--output", "{export}"),
     "organizations delete": ("acme", "--yes"),
     "organizations import": ("{export}",),
@@ -131,6 +139,7 @@ def secrets(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> d
     for name in ("GOOGLE_URL", "GOOGLE_TOKEN_URL", "META_URL"):
         monkeypatch.setenv(f"ANALYTICS_{name}", "http://127.0.0.1:1")
     monkeypatch.setenv("ANALYTICS_GOOGLE_CLIENT_ID", "deployment")
+    monkeypatch.setenv("ANALYTICS_RAW_ARCHIVE", "local")
     monkeypatch.setattr(sys, "argv", sys.argv)
     return environment
 

@@ -57,6 +57,7 @@ cohort_state               -    -     -      -     -      -      -       -      
 erasures                   -    r     -      -     -      -      r       -        r  riud
 erasure_salts              -    -     -      -     -      -      -       -        -  riud
 erased_ids                 -    -     -      -     -      -      -       -        -  riud
+organization_retention     -    -     -      -     -      -      -       -        -  riud
 private.partition_steps    -    -     -      -     -      -      -       -        -  riud
 private.report_metrics     -    -     -      -     -      -      -       -        -  riud
 private.memberships        -    -     -      -     -      -      -       -        -  riud

@@ -13,7 +13,6 @@ language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messag
 declare
     from_time timestamptz := from_date::timestamp at time zone 'UTC';
     to_time timestamptz := (to_date + 1)::timestamp at time zone 'UTC';
-    kept_from timestamptz := private.events_kept_from();
 begin
     organization_ids := private.lock_organizations('funnels', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_time, to_time);
@@ -23,14 +22,15 @@ begin
     -- What is not done, and what is done but was computed before it was final.
     create temp table funnel_days on commit drop as
     select d.*, coalesce(l.input_version, 1) as input_version, coalesce(l.row_count, 0) as row_count,
-           d.day_start >= kept_from as is_kept,
+           d.day_start >= d.kept_from as is_kept,
            l.status is distinct from 'done' or l.computed_version is distinct from l.input_version
                or d.final_at <= now() as is_closing
     from (
-        select g.id as organization_id, s.day::date as date, s.day at time zone 'UTC' as bucket,
+        select g.id as organization_id, s.day::date as date, s.day at time zone 'UTC' as bucket, k.kept_from,
                s.day at time zone g.time_zone as day_start, (s.day + interval '1 day') at time zone g.time_zone as day_end,
                (s.day + interval '1 day') at time zone g.time_zone + f.longest as final_at
         from public.organizations g
+        cross join lateral (select private.events_kept_of(g.id) as kept_from offset 0) k
         cross join generate_series(from_date::timestamp, to_date::timestamp, interval '1 day') as s (day)
         left join (
             select u.organization_id, max(u.window_seconds) * interval '1 second' as longest
@@ -42,7 +42,7 @@ begin
         on l.organization_id = d.organization_id and l.asset = 'funnel_analysis' and l.bucket = d.bucket
        and l.bucket >= from_time and l.bucket < to_time
     where l.status is distinct from 'done' or l.computed_version is distinct from l.input_version
-       or l.computed_at < d.final_at and d.day_start >= kept_from;
+       or l.computed_at < d.final_at and d.day_start >= d.kept_from;
 
     create temp table due_funnels on commit drop as
     select row_number() over (order by f.organization_id, f.funnel_name)::integer as funnel_no, f.organization_id,

@@ -88,22 +88,30 @@ begin
     end loop;
 end $$;
 
-create or replace function public.cleanup_old_raw_data_backup(keep_from timestamptz)
+-- archived: how many pages of which partition are safe in the archive; null where there is none.
+drop function if exists public.cleanup_old_raw_data_backup(timestamptz);
+create or replace function public.cleanup_old_raw_data_backup(keep_from timestamptz, archived jsonb default null)
 returns table (partition text, dropped boolean, reason text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
     part record;
     open_pages bigint;
     example text;
+    pages bigint;
 begin
     for part in select * from private.list_partitions('raw_data_backup') l where l.period_end <= keep_from loop
         partition := part.child;
+        if archived is not null then
+            -- Nobody puts a page in between the count and the drop.
+            execute format('lock table partitions.%I in share mode', part.child);
+            execute format('select count(*) from partitions.%I', part.child) into pages;
+        end if;
         execute format($q$
             select count(*), min(coalesce(o.slug, p.organization_id::text) || ' ' || p.source || ' ' || p.stream)
             from partitions.%I p left join public.organizations o on o.id = p.organization_id
             where not p.processed $q$, part.child)
         into open_pages, example;
-        dropped := open_pages = 0;
+        dropped := open_pages = 0 and (archived is null or pages = coalesce((archived ->> part.child)::bigint, -1));
         if dropped then
             execute format($q$
                 delete from public.raw_page_digests d using partitions.%I p
@@ -113,7 +121,8 @@ begin
             perform private.drop_partition(part.child);
             reason := null;
         else
-            reason := format('%s pages are not processed, e.g. of %s', open_pages, example);
+            reason := case when open_pages > 0 then format('%s pages are not processed, e.g. of %s', open_pages, example)
+                else format('%s of its %s pages are in the archive', coalesce(archived ->> part.child, '0'), pages) end;
         end if;
         return next;
     end loop;
@@ -147,5 +156,15 @@ declare
 begin
     for part in select * from public.cleanup_old_raw_data_backup(now() - interval '30 days') loop
         raise notice 'raw_data_backup: %', part.partition || coalesce(' stays: ' || part.reason, ' dropped');
+    end loop;
+end $$;
+
+-- Whole months of sync logs. Nothing is made of them.
+create or replace function private.cleanup_sync_logs(keep_from timestamptz) returns table (partition text)
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+begin
+    for partition in select l.child from private.list_partitions('sync_logs') l where l.period_end <= keep_from loop
+        perform private.drop_partition(partition);
+        return next;
     end loop;
 end $$;

@@ -76,6 +76,8 @@ begin
             on e.organization_id = s.organization_id and e."timestamp" >= s.from_at and e."timestamp" < s.to_at
         where e.event_name in ('Order Completed', 'Order Refunded') and e.user_id is not null
           and (e."timestamp" at time zone s.time_zone)::date >= (select private.kept_from('event_tracking'))
+          and e."timestamp" >= coalesce((select r.removed_to from public.organization_retention r
+                                         where r.organization_id = s.organization_id and r.layer = 'events'), '-infinity')
     ) k
     join pg_temp.cohort_scope s on s.organization_id = k.organization_id and k.date between s.from_date and s.to_date;
 
@@ -110,7 +112,10 @@ begin
         join public.cohort_orders o
             on o.organization_id = s.organization_id and o.date >= s.from_date and o.date <= s.to_date
         where not exists (select from pg_temp.cohort_blocked b where b.organization_id = o.organization_id and b.date = o.date)
-          and (o.member like 'customer:%' or o.date >= (select private.kept_from('event_tracking')))
+          and (o.member like 'customer:%' or o.date >= (select private.kept_from('event_tracking'))
+              and o.date::timestamp at time zone s.time_zone >= coalesce(
+                  (select r.removed_to from public.organization_retention r
+                   where r.organization_id = s.organization_id and r.layer = 'events'), '-infinity'))
     ) old using (organization_id, member, date)
     where (n.is_order, n.revenue) is distinct from (old.is_order, old.revenue);
 

@@ -17,6 +17,13 @@ language sql stable set search_path = '' as $$
     select coalesce(max(s.dropped_to), '-infinity') from private.partition_steps s where s.parent = 'event_tracking'
 $$;
 
+-- The same for one organisation, which may keep its events for less time.
+create or replace function private.events_kept_of(organization uuid) returns timestamptz
+language sql stable set search_path = '' as $$
+    select greatest(private.events_kept_from(), (select r.removed_to from public.organization_retention r
+                                                 where r.organization_id = organization and r.layer = 'events'))
+$$;
+
 -- Marks every day of an organisation that can still be computed from its events. Returns how many, and the first.
 create or replace function private.mark_funnel_history(organization uuid, out marked bigint, out first_day date)
 language plpgsql set search_path = '' set timezone = 'UTC' as $$
@@ -29,7 +36,7 @@ begin
                      (select min(f.date) from public.funnel_analysis f where f.organization_id = o.id))::date as date
     ) s
     cross join lateral generate_series(s.date::timestamp, now() at time zone o.time_zone, interval '1 day') as d (day)
-    where o.id = organization and d.day at time zone o.time_zone >= private.events_kept_from();
+    where o.id = organization and d.day at time zone o.time_zone >= private.events_kept_of(o.id);
 end $$;
 
 -- Adds a funnel, or changes it: another window, unit or steps make a new version, and its history is computed anew.
@@ -84,7 +91,7 @@ language sql set search_path = '' set timezone = 'UTC' as $$
         join public.funnels f on f.organization_id = a.organization_id and f.funnel_name = a.funnel_name and f.is_active
         where not a.is_final and a.date >= (from_time at time zone 'UTC')::date and a.date < (to_time at time zone 'UTC')::date
           and (a.date + 1)::timestamp at time zone o.time_zone + f.window_seconds * interval '1 second' <= now()
-          and a.date::timestamp at time zone o.time_zone >= private.events_kept_from()
+          and a.date::timestamp at time zone o.time_zone >= private.events_kept_of(o.id)
     ) d
     join public.partition_ledger l
         on l.organization_id = d.organization_id and l.asset = 'funnel_analysis' and l.bucket = d.bucket and l.status = 'done'

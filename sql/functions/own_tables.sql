@@ -13,7 +13,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
           'event_tracking', 'visitor_sessions', 'live_sessions', 'visitors', 'visitor_days', 'event_identities',
           'event_messages', 'event_keys', 'funnels', 'cohort_analysis', 'funnel_analysis',
           'cohort_members', 'cohort_persons', 'cohort_visits', 'cohort_orders', 'cohort_state',
-          'erasures', 'erasure_salts', 'erased_ids'))
+          'erasures', 'erasure_salts', 'erased_ids', 'organization_retention'))
 $$;
 
 -- Its functions in these schemas. (is_time_zone stays open: a check constraint runs it with the rights of whoever writes organizations.)

@@ -12,6 +12,6 @@ join public.partition_ledger l
 where r.step_order = 1 and not r.is_final and x.final_at < now() - interval '1 day'
   and (%(keys)s::text[] is null or o.partition_key = any (%(keys)s))
   and r.date >= (%(start)s::timestamptz at time zone 'UTC')::date and r.date < (%(end)s::timestamptz at time zone 'UTC')::date
-  and r.date::timestamp at time zone o.time_zone >= private.events_kept_from()
+  and r.date::timestamp at time zone o.time_zone >= private.events_kept_of(o.id)
 order by r.date, o.slug, r.funnel_name
 limit %(most)s

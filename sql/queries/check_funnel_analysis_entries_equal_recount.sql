@@ -9,7 +9,7 @@ with judged as materialized (
     join public.partition_ledger l on l.organization_id = o.id and l.asset = 'funnel_analysis' and l.status = 'done'
     where (%(keys)s::text[] is null or o.partition_key = any (%(keys)s))
       and l.bucket >= %(start)s and l.bucket < %(end)s
-      and (l.bucket at time zone 'UTC') at time zone o.time_zone >= private.events_kept_from()
+      and (l.bucket at time zone 'UTC') at time zone o.time_zone >= private.events_kept_of(o.id)
 ), events as (
     select e.organization_id, (e."timestamp" at time zone o.time_zone)::date as date, e.visitor_id, e.user_id, e.session_id,
            e.event_name, e.event_type, e.page_url, e.metadata -> 'properties' as properties

@@ -16,6 +16,6 @@ where (%(keys)s::text[] is null or o.partition_key = any (%(keys)s))
   -- A day that is marked is still to be computed anew; one whose events are gone keeps its version.
   and (f.version is null or r.version > f.version
        or (r.version < f.version or not f.is_active) and l.status = 'done'
-          and r.date::timestamp at time zone o.time_zone >= private.events_kept_from())
+          and r.date::timestamp at time zone o.time_zone >= private.events_kept_of(o.id))
 order by r.date, o.slug, r.funnel_name
 limit %(most)s

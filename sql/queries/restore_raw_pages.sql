@@ -1,0 +1,1 @@
+select private.restore_raw_pages(%(organization_id)s) as stored
