@@ -5,7 +5,7 @@ create or replace function private.read_cohort_visits() returns void
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 begin
     create temp table cohort_visitors on commit drop as
-    select s.organization_id, d.date, 'user:' || v.user_id as member, v.first_seen_at, v.signed_up_at, v.email_hash
+    select s.organization_id, d.date, ('user:' || v.user_id) collate "C" as member, v.first_seen_at, v.signed_up_at, v.email_hash
     from pg_temp.cohort_scope s
     join public.visitor_days d
         on d.organization_id = s.organization_id and d.date >= s.from_date and d.date <= s.to_date
@@ -64,6 +64,8 @@ begin
     select v.organization_id, v.period_type, v.period_start, v.member, m.mask, 0, v.days, v.ctid
     from (select distinct organization_id, member from pg_temp.cohort_gone) g
     join pg_temp.cohort_masks m on m.organization_id = g.organization_id and m.period_type = 'month'
+      -- (On most days nobody: the month's rows are not read for that.)
+      and exists (select from pg_temp.cohort_gone)
     join public.cohort_visits v
         on v.organization_id = m.organization_id and v.period_type = m.period_type and v.period_start = m.period_start
        and v.member = g.member

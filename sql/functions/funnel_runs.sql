@@ -40,7 +40,7 @@ begin
                 join (
                     select s.actor, s.funnel_no, max(s.at) as last_at from pg_temp.funnel_followers s where s.step = 2 group by 1, 2
                 ) l on l.actor = m.actor and l.funnel_no = m.funnel_no and l.last_at >= m.at
-                where this_turn = 0 and m.step = 1
+                where this_turn = 0 and m.day is not null
                 union all
                 select m.actor, m.at, null, m.funnel_no, null
                 from pg_temp.funnel_followers m
@@ -92,9 +92,10 @@ begin
     -- Dates are put together, and in order, before there is a row for each of their steps.
     create temp table new_funnel_rows on commit drop as
     with entered as (
-        -- (A funnel's entries are either moves or leads.)
+        -- (A funnel's entries are either moves or leads. Those with a day are taken for many, those of a step for few, which were
+        -- sorted: twice the time.)
         select r.funnel_no, r.day, count(*) as runs
-        from (select m.funnel_no, m.day, m.actor from pg_temp.funnel_moves m where m.step = 1 group by 1, 2, 3) r
+        from (select m.funnel_no, m.day, m.actor from pg_temp.funnel_moves m where m.day is not null group by 1, 2, 3) r
         group by 1, 2
         union all
         select r.funnel_no, r.day, count(*)
