@@ -8,6 +8,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from analytics_assets.personal_data.erasure import erase
+from analytics_assets.raw.page_archive import restore, write
 from analytics_assets.sql import query
 from analytics_assets_tests.personal_data import people
 from analytics_assets_tests.woocommerce import Connection, customer, order, take_in
@@ -127,3 +128,23 @@ def test_a_live_sync_stores_her_as_nobody(connection: Connection, tmp_path: Path
         if "shopify" in text:
             assert json.dumps(his) in text and f"gid://shopify/Customer/{token['id']}" in text
     assert any(line in page for page in stored if isinstance(page, list))
+
+
+def test_an_archive_does_not_bring_her_back(connection: Connection, tmp_path: Path) -> None:
+    """Pages that left for the archive before she was erased: restored, they are as those that stayed."""
+    acme = people.fill(connection, tmp_path, "acme")
+    url = str(tmp_path / "archive")
+    days = connection.execute(
+        "select l.child as partition, l.period_start, l.period_end from private.list_partitions('raw_data_backup') l"
+    ).fetchall()
+    assert sum(write(connection, url, day) for day in days) > 0
+    connection.commit()
+    erase(connection, "acme", [], [people.EMAIL])
+    redacted = "select stream, content_sha256, raw_data from public.raw_data_backup where organization_id = %s order by 1, 2"
+    stayed = connection.execute(redacted, (acme,)).fetchall()
+    connection.execute("delete from public.raw_data_backup where organization_id = %s", (acme,))
+    connection.commit()
+    first, last = min(day["period_start"] for day in days), max(day["period_end"] for day in days)
+    assert restore(connection, url, first, last, {str(acme): "acme"}).stored == len(stayed) > 0
+    assert people.mentions(people.every_row(connection, acme), people.needles(acme)) == []
+    assert connection.execute(redacted, (acme,)).fetchall() == stayed

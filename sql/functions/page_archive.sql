@@ -37,6 +37,12 @@ begin
     if cardinality(private.lock_organizations('raw', array[organization])) = 0 then
         return 0;
     end if;
+    -- The archive is as old as it is: who was erased since does not come back with it.
+    update pg_temp.archived_pages p
+    set raw_data = w.page
+    from (select a.ctid as place, private.without_erased(a.organization_id, a.data_source_id, a.source::text, a.stream, a.raw_data) as page
+          from pg_temp.archived_pages a where a.source in ('woocommerce', 'shopify')) w
+    where w.place = p.ctid and w.page <> p.raw_data;
     perform private.ensure_partitions('raw_data_backup', d.day, d.day + interval '1 microsecond')
     from (select distinct date_trunc('day', p.fetched_at) as day from pg_temp.archived_pages p order by 1) d;
     execute (select format('insert into public.raw_data_backup (%s) select %1$s from pg_temp.archived_pages on conflict do nothing',
