@@ -20,6 +20,7 @@ from analytics_assets.commands import (
     run,
     sandbox,
     sources,
+    status,
     sync,
     ui,
 )
@@ -47,6 +48,7 @@ app.add_typer(data.rates_app, name="rates")
 app.command("backfill")(run.backfill_command)
 app.command("maintain")(run.maintain_command)
 app.command("ui")(ui.ui_command)
+app.command("status")(status.status_command)
 app.command("stop")(run.stop_command)
 sources.app.command("sync")(sync.sync_command)
 sources.app.command("backfill")(sync.backfill_command)

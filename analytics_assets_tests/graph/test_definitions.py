@@ -62,7 +62,12 @@ def test_definitions_are_loadable_and_complete() -> None:
         "live_sessions_schedule",
         "maintenance_schedule",
     }
-    assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "source_freshness", "stale_partitions"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "operator_alerts",
+        "organization_keys",
+        "source_freshness",
+        "stale_partitions",
+    }
 
 
 @pytest.mark.parametrize("name", ASSETS)
