@@ -78,6 +78,8 @@ def test_an_asset_describes_itself(name: str) -> None:
     assert "postgres" in spec.kinds
     assert spec.group_name and spec.tags["layer"]
     assert spec.code_version
+    policy = spec.freshness_policy
+    assert isinstance(policy, dg.FreshnessPolicy), "nobody would see that it stands still"
     assert spec.metadata["dagster/table_name"].startswith("public.")
     columns = spec.metadata["dagster/column_schema"].columns
     assert len(columns) >= 7
