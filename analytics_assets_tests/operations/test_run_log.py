@@ -16,7 +16,7 @@ AT = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(ho
 HOUR = timedelta(hours=1)
 
 
-def _lines(instance: dg.DagsterInstance, run_id: str, asset: str) -> list[tuple[str, int]]:
+def _lines(instance: dg.DagsterInstance, run_id: str, asset: str) -> list[tuple[str, str | int]]:
     """(line, level) of what a run said of an asset by organisation."""
     return [
         (line, entry.level)
