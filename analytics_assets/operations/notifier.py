@@ -114,8 +114,11 @@ def _send(client: httpx.Client, url: str, body: dict[str, Any]) -> str | None:
     return problem
 
 
-def deliver(database: Database, settings: AlertSettings, *, budget_seconds: float = 30.0) -> Delivery:
-    """Sends what is due, until nothing is, a receiver fails or the time is up. A channel that fails holds up no other."""
+def deliver(database: Database, settings: AlertSettings, *, budget_seconds: float = 15.0) -> Delivery:
+    """Sends what is due, until nothing is, a receiver fails or the time is up. A channel that fails holds up no other.
+
+    The budget leaves a call that hangs its own timeouts within the minute that Dagster gives a sensor.
+    """
     silence_loggers()
     result = Delivery()
     until = time.monotonic() + budget_seconds
@@ -130,6 +133,7 @@ def deliver(database: Database, settings: AlertSettings, *, budget_seconds: floa
                     query("note_operator_notices"),
                     {
                         "channel": channel,
+                        "organizations": [notice["organization_id"] for notice in notices],
                         "alerts": [notice["alert_id"] for notice in notices],
                         "states": [notice["state"] for notice in notices],
                         "problem": problem,

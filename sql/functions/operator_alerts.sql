@@ -95,13 +95,14 @@ language sql set search_path = '' as $$
 $$;
 
 -- What came of telling: delivered, or why not. Returns how many notices that are.
-create or replace function private.note_operator_notices(to_channel text, alert_ids uuid[], states text[], problem text) returns bigint
+create or replace function private.note_operator_notices(
+    to_channel text, organization_ids uuid[], alert_ids uuid[], states text[], problem text) returns bigint
 language sql set search_path = '' as $$
     with noted as (
         update public.operator_notices n
         set delivered_at = case when problem is null then now() end, error = problem
-        from unnest(alert_ids, states) as t (alert_id, state)
-        where n.alert_id = t.alert_id and n.state = t.state and n.channel = to_channel and n.delivered_at is null
+        from unnest(organization_ids, alert_ids, states) as t (organization_id, alert_id, state)
+        where n.organization_id = t.organization_id and n.alert_id = t.alert_id and n.state = t.state and n.channel = to_channel and n.delivered_at is null
         returning 1
     )
     select count(*) from noted
