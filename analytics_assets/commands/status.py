@@ -12,6 +12,7 @@ from analytics_assets.database import connect
 from analytics_assets.operations.status import OPEN, Status, read_status
 from analytics_assets.organizations import registry
 from analytics_assets.organizations.registry import OrganizationError
+from analytics_assets.sql import query
 
 _MOST_LINES = 40
 _WHAT_TO_DO = {
@@ -96,10 +97,15 @@ def status_command(
             except OrganizationError as error:
                 fail(str(error))
         status = read_status(connection, organization, late=late)
+        alerts = connection.execute(query("alerts_told")).fetchone()
     if as_json:
         json.dump(status.as_json(), sys.stdout, indent=1)
         print()
     else:
         _print(status)
+        if organization is None and alerts and (alerts["open"] or alerts["untold"]):
+            untold = f", {alerts['untold']} notices not delivered yet" if alerts["untold"] else ""
+            why = f" ({alerts['problem']})" if alerts["problem"] else ""
+            out.print(f"{alerts['open']} alerts open{untold}{why}", markup=False, soft_wrap=True)
     if status.late or status.failed:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from analytics_assets.database import Database
 from analytics_assets.operations.notifier import deliver
 from analytics_assets.settings import AlertSettings, SettingError
 from analytics_assets.sql import query
+from analytics_assets_tests.command_line import analytics
 from analytics_assets_tests.operations.receiver import Receiver, receiving
 from analytics_assets_tests.sources.live import Connection, live
 
@@ -116,6 +117,7 @@ def test_what_cannot_be_told_is_told_later_and_the_address_never(
         errors = _rows(shop, "select distinct error from public.operator_notices")
         assert len(errors) == 1 and problem in str(errors[0]["error"])
     assert "0 notices delivered" in _tick(instance), "its pause is not over"
+    assert "1 alerts open, 2 notices not delivered yet (the receiver answered 302)" in analytics("status").stdout
     # A try that fails and one that does not, within one call.
     receiver.refusals = [503]
     _due(shop)
