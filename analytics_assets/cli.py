@@ -12,6 +12,7 @@ from analytics_assets.commands import (
     collector,
     data,
     demo,
+    erase,
     funnels,
     live,
     members,
@@ -53,6 +54,7 @@ app.command("stop")(run.stop_command)
 sources.app.command("sync")(sync.sync_command)
 sources.app.command("backfill")(sync.backfill_command)
 app.add_typer(sources.app, name="sources")
+app.command("erase")(erase.erase_command)
 app.command("collector")(collector.collector_command)
 app.add_typer(collector.keys_app, name="keys")
 app.add_typer(funnels.app, name="funnels")

@@ -77,6 +77,9 @@ cohort_visits: organization_id = uuid 'e1', period_type = 'week', period_start =
 cohort_orders: organization_id = uuid 'e1', member = 'customer:c', date = '2026-03-02', is_order = true, revenue = -1
 cohort_state: organization_id = uuid 'e1', week = '2026-03-02', month = '2026-03-01', has_orders = true, time_zone = 'UTC',\
  currency = 'EUR'
+erasures: organization_id = uuid 'e1', id = uuid 'e2', started_at = {now}
+erasure_salts: organization_id = uuid 'e1', salt = sha256('x')
+erased_ids: organization_id = uuid 'e1', erasure = uuid 'e2', digest = sha256('x'), token = 'erased_x'
 funnel_analysis: organization_id = uuid 'e1', funnel_name = 'f', date = '2026-03-02', step_order = 1, step_name = 's',\
  visitors = 3, conversions = 1
 """
@@ -116,6 +119,9 @@ cohort_visits: period_type = 'year'; member = 'customer:c'; days = 0; days = 128
  signup_cohort = '2026-03-09'; visit_cohort = '2026-03-09'
 cohort_orders: member = 'c'; revenue = null; is_order = null
 cohort_state: week = '2026-03-03'; month = '2026-03-02'; organization_id = uuid 'e2'; currency = null
+erasures: finished_at = {before}; counts = '[]'; done_by = ''; organization_id = uuid 'e2'
+erasure_salts: salt = 'short'; organization_id = uuid 'e2'
+erased_ids: digest = 'short'; token = 'ann'; plain = 'ann'; scope = 'site'; organization_id = uuid 'e2'
 funnel_analysis: step_order = 0; conversions = 4; visitors = -1; conversions = -1; version = 0; is_final = null; organization_id = uuid 'e2'
 """
 # Constraints over several columns, by name.
@@ -137,6 +143,8 @@ EXPLAINED = {
     "visitors": ["visitors_check"],
     "event_identities": ["event_identities_not_itself"],
     "event_keys": ["event_keys_check"],
+    "erasures": ["erasures_finish_follows_start"],
+    "erased_ids": ["erased_ids_forgotten_whole"],
 }
 # A second row of the same key, whatever else it says.
 TWICE = """
@@ -161,6 +169,10 @@ cohort_persons: person = 'user:w'
 cohort_visits: days = 1
 cohort_orders: revenue = 2
 cohort_state: has_orders = false
+erasures: done_by = 'another'
+erasures: id = uuid 'e3'
+erasure_salts: salt = sha256('y')
+erased_ids: token = 'erased_y'
 funnel_analysis: conversions = 0
 exchange_rates: rate = 1.2
 """

@@ -14,16 +14,18 @@ from urllib.parse import unquote
 
 from analytics_assets.events.limits import ID_LENGTH
 
-# Bounded, so that no text makes the search slow. What follows the @ is looked at in code.
-_EMAIL = re.compile(r"""[^\s@<>()\[\]"',;:/?=&#]{1,64}@([^\s@<>()\[\]"',;:/?=&#]{1,190})""")
-# Of encoded characters only those that an address has: an encoded / or = is where it ends, as it is in clear.
+# What leads to no address is passed over as a whole (a run of signs that an address may have, or an escape), and nothing is looked at
+# twice, so that no text makes the search slow. What follows the @ is looked at in code.
+_SIGN = r"""[^\s@<>()\[\]"',;:/?=&#]"""
+_EMAIL = re.compile(rf"{_SIGN}++@({_SIGN}++)|{_SIGN}++")
+_WHOLE = re.compile(rf"{_SIGN}{{1,64}}@{_SIGN}{{1,190}}")
+# Of encoded characters only those that an address has: an encoded / or = is where it ends, as it is in clear; and none begins within
+# an escape: of %3Dann the address is ann.
 _PLAIN = r"""[^\s@<>()\[\]"',;:/?=&#%]"""
 _ALPHANUMERIC = r"3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|[89A-F][0-9A-F]"
-# None begins within an escape: of %3Dann the address is ann.
-_WITHIN = "".join(rf"(?<!%{n}(?=[0-9A-F]{{2}}))(?<!%{n}[0-9A-F](?=[0-9A-F]))" for n in ("", "25", "2525", "252525"))
+_LOCAL = rf"(?:{_PLAIN}++|%(?:25){{0,3}}(?:{_ALPHANUMERIC}|2[14ABDE]|5[EF]|60|7[B-E]))++"
 _ENCODED = re.compile(
-    rf"{_WITHIN}(?:{_PLAIN}|%(?:25){{0,3}}(?:{_ALPHANUMERIC}|2[14ABDE]|5[EF]|60|7[B-E])){{1,64}}(?:@|%(?:25){{0,3}}40)"
-    rf"((?:{_PLAIN}|%(?:25){{0,3}}(?:{_ALPHANUMERIC}|2[DE])){{1,190}})",
+    rf"{_LOCAL}(?:@|%(?:25){{0,3}}40)((?:{_PLAIN}++|%(?:25){{0,3}}(?:{_ALPHANUMERIC}|2[DE]))++)|{_LOCAL}|%(?:25){{0,3}}[0-9A-F]{{2}}",
     re.IGNORECASE,
 )
 _MASK = "[e-mail]"
@@ -56,6 +58,8 @@ def _decoded(text: str) -> str:
 
 def _replaced(text: str, put: Callable[[str], str]) -> str:
     def one(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return found[0]
         email = _decoded(found[0])
         return put(email) if "." in _decoded(found[1]).strip(".") else found[0]
 
@@ -69,7 +73,7 @@ def whole_email(organization: str, text: str) -> bytes | None:
     email = _decoded(text).strip(" ")
     local, _, domain = email.rpartition("@")
     # In a whole value an apostrophe belongs to the name, in a sentence it may be a quotation mark.
-    if "." in domain.strip(".") and _EMAIL.fullmatch(f"{local.replace(chr(39), '')}@{domain}"):
+    if "." in domain.strip(".") and _WHOLE.fullmatch(f"{local.replace(chr(39), '')}@{domain}"):
         return email_hash(organization, email)
     return None
 

@@ -4,6 +4,7 @@ Every command of the command line, taken from itself so that none is forgotten, 
 on a database that works, and with URLs that lead to a wrong password, to nobody, and to nothing that is a URL.
 """
 
+import json
 import logging
 import signal
 import sys
@@ -25,7 +26,7 @@ from analytics_assets_tests.sources.hostile import made_up
 from analytics_assets_tests.sources.leaks import Logged, Search, dump, written_files
 from analytics_assets_tests.surface.processes import command_lines, started
 from analytics_assets_tests.surface.secret_settings import search_for, secret_environment
-from analytics_assets_tests.woocommerce import Connection
+from analytics_assets_tests.woocommerce import Connection, order
 
 TO_ACME = ("--organization", "acme")
 DAY = datetime.now(UTC).date() - timedelta(days=3)
@@ -67,6 +68,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "funnels list": (),
     "funnels show": FUNNEL,
     "funnels remove": FUNNEL,
+    "erase": (*TO_ACME, "--email", "ann@shop.example"),
     "live": (*TO_ACME, "--once"),
     "backfill": (*TO_ACME, *DAYS),
     "maintain": (),
@@ -140,7 +142,8 @@ def said(
 ) -> Iterator[Said]:
     """Commands of this process, every logger at DEBUG."""
     page, rates = tmp_path / "page.jsonl", tmp_path / "rates.csv"
-    page.write_text("[]\n")
+    at = datetime.combine(DAY, datetime.min.time(), UTC)
+    page.write_text(json.dumps([order(1, at, email="ann@shop.example", currency="GBP")]) + "\n")
     rates.write_text("from_currency,to_currency,date,rate\nUSD,GBP,2026-03-03,0.7\n")
     logged, root = Logged(), logging.getLogger()
     before = root.level

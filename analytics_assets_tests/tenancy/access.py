@@ -56,6 +56,9 @@ cohort_persons             -    -     -      -     -      -      -       -      
 cohort_visits              -    -     -      -     -      -      -       -        -  riud
 cohort_orders              -    -     -      -     -      -      -       -        -  riud
 cohort_state               -    -     -      -     -      -      -       -        -  riud
+erasures                   -    r     -      -     -      -      r       -        r  riud
+erasure_salts              -    -     -      -     -      -      -       -        -  riud
+erased_ids                 -    -     -      -     -      -      -       -        -  riud
 private.partition_steps    -    -     -      -     -      -      -       -        -  riud
 private.report_metrics     -    -     -      -     -      -      -       -        -  riud
 

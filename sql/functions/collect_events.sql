@@ -32,6 +32,14 @@ begin
     return query select * from private.store_events();
 end $$;
 
+-- Whether a rejected event speaks of somebody who was erased (the role reads no ids of theirs).
+create or replace function private.event_speaks_of_erased(organization uuid, content bytea) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform private.refuse_foreign_temporaries();
+    return private.speaks_of_erased(organization, null, 'events', content);
+end $$;
+
 -- The source that an organisation's tracked events belong to; made at its first key, or its first event.
 create or replace function private.ensure_event_sources(organization_ids uuid[]) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$

@@ -22,7 +22,8 @@ begin
     create temp table open_pages on commit drop as
     select p.organization_id, p.data_source_id, p.id as page_id, p.source, p.stream, p.fetched_at, p.request,
            coalesce(p.window_start, p.fetched_at) as window_start, coalesce(p.window_end, p.fetched_at) as window_end,
-           coalesce(p.time_zone, s.time_zone) as time_zone, coalesce(p.currency, s.currency) as currency, p.raw_data
+           coalesce(p.time_zone, s.time_zone) as time_zone, coalesce(p.currency, s.currency) as currency,
+           private.without_erased_now(p.organization_id, p.data_source_id, p.source, p.stream, p.raw_data) as raw_data
     from public.raw_data_backup p
     join public.data_sources s on s.organization_id = p.organization_id and s.id = p.data_source_id
     where p.organization_id = any (organization_ids) and p.source in ('woocommerce', 'shopify') and not p.processed

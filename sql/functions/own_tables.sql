@@ -12,7 +12,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
           'ai_insights', 'performance_alerts', 'operator_alerts', 'operator_notices',
           'event_tracking', 'visitor_sessions', 'live_sessions', 'visitors', 'visitor_days', 'event_identities',
           'event_messages', 'event_keys', 'funnels', 'cohort_analysis', 'funnel_analysis',
-          'cohort_members', 'cohort_persons', 'cohort_visits', 'cohort_orders', 'cohort_state'))
+          'cohort_members', 'cohort_persons', 'cohort_visits', 'cohort_orders', 'cohort_state',
+          'erasures', 'erasure_salts', 'erased_ids'))
 $$;
 
 -- Its functions in these schemas. (is_time_zone stays open: a check constraint runs it with the rights of whoever writes organizations.)

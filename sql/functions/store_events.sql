@@ -41,6 +41,11 @@ begin
         end if;
     end if;
 
+    if private.rename_staged_events(present_ids) then
+        delete from pg_temp.event_runs;
+        perform private.find_event_runs();
+    end if;
+
     -- Nearly always all of them are new, and each is written at once; else those that are known are looked for.
     begin
         insert into public.event_messages (organization_id, id) select s.organization_id, s.id from pg_temp.staged_events s;

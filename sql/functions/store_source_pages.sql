@@ -95,7 +95,8 @@ begin
            case when p.is_report then p.window_end
                 else coalesce(p.instants[cardinality(p.instants)], p.fetched_at) + interval '15 minutes' end,
            p.data_source_id, p.page, case when p.is_report then p.is_last else p.records = 0 end, p.source, p.stream,
-           p.api_version, p.content_sha256, p.fetch_id, p.time_zone, p.currency, p.request, p.raw_data
+           p.api_version, p.content_sha256, p.fetch_id, p.time_zone, p.currency, p.request,
+           private.without_erased(p.organization_id, p.data_source_id, p.source, p.stream, p.raw_data)
     from pg_temp.source_pages p
     where p.slot = any (fresh)
     order by p.fetched_at;

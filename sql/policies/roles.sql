@@ -25,7 +25,8 @@ grant select on private.hourly_source, public.hourly_aggregates, public.daily_ag
 -- organisation's first event. It reads which keys there are, by their hashes.
 grant usage on schema public, private to analytics_collector;
 grant execute on function private.open_event_stage(), private.collect_events() to analytics_collector;
-grant execute on function private.ensure_event_sources(uuid[]), private.hold_organizations(uuid[]) to analytics_collector;
+grant execute on function private.ensure_event_sources(uuid[]), private.hold_organizations(uuid[]),
+    private.event_speaks_of_erased(uuid, bytea) to analytics_collector;
 grant select (organization_id, key_sha256, revoked_at) on public.event_keys to analytics_collector;
 grant insert (organization_id, source, stream, level, record_key, field, reason, content, content_sha256) on public.quarantine to analytics_collector;
 grant select (organization_id, level, resolution, content) on public.quarantine to analytics_collector;

@@ -56,6 +56,14 @@ begin
 end $$;
 grant execute on function private.own_org_ids(), private.org_ids_as(text[]) to authenticated;
 
+-- Which people were erased, when and by whom: for those who answer for it.
+grant select on public.erasures to authenticated, service_role, analytics_bi;
+drop policy if exists members_read on public.erasures;
+create policy members_read on public.erasures for select to authenticated
+    using (organization_id = any (array(select private.org_ids_as('{owner,admin}'))));
+drop policy if exists all_read on public.erasures;
+create policy all_read on public.erasures for select to service_role, analytics_bi using (true);
+
 -- Tables of tenants: an application's own policies stand where it has any.
 do $$
 declare

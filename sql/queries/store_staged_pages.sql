@@ -22,7 +22,7 @@ with first_seen as (
          api_version, content_sha256, raw_data)
     select %(organization_id)s, f.fetched_at, f.instants[1], f.instants[cardinality(f.instants)] + interval '15 minutes',
            %(data_source_id)s, least(f.line_number, 2147483647), f.records = 0, %(source)s, %(stream)s, %(api_version)s,
-           f.content_sha256, f.raw_data::jsonb
+           f.content_sha256, private.without_erased(%(organization_id)s, %(data_source_id)s, %(source)s, %(stream)s, f.raw_data::jsonb)
     from first_seen f
     join digested d using (content_sha256)
     order by f.fetched_at

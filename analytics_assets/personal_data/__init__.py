@@ -1,0 +1,1 @@
+"""People whose data the project holds: erased at their wish."""

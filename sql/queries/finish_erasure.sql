@@ -1,0 +1,1 @@
+select place, changed from private.finish_erasure(%(organization_id)s, %(erasure)s)
