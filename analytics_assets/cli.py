@@ -24,6 +24,7 @@ from analytics_assets.commands import (
     run,
     sandbox,
     sources,
+    status,
     storage,
     sync,
     ui,
@@ -56,6 +57,7 @@ app.add_typer(raw_pages.app, name="raw")
 app.add_typer(retention.app, name="retention")
 app.command("storage")(storage.storage_command)
 app.command("ui")(ui.ui_command)
+app.command("status")(status.status_command)
 app.command("stop")(run.stop_command)
 sources.app.command("sync")(sync.sync_command)
 sources.app.command("backfill")(sync.backfill_command)

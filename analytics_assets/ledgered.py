@@ -24,6 +24,9 @@ GROUP = "analytics"
 _WORST = 20
 _STANDALONE_WINDOW = timedelta(days=31)
 
+# The ticks of hours and of days come every hour; two that are missed are a warning.
+_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=3))
+
 Describe = Callable[[Database, list[UUID], datetime, datetime], dict[str, Any]]
 
 Prepare = Callable[[dg.AssetExecutionContext, Scope, Database, list[UUID], datetime, datetime], dict[str, Any]]
@@ -124,6 +127,16 @@ def ledgered_asset(
         prepare: what is done before the statement, outside of its transaction; it gives further parameters for it.
         describe: preview and plot for the metadata, from (database, organisation ids, first and last bucket).
     """
+    checks = [
+        *checks,
+        SqlCheck(
+            "no_failed_partitions",
+            f"No {time_dimension} of any organisation of the run's keys is left failed, whenever it is; says which command computes it.",
+            f"{time_dimension}s left failed",
+            shared="ledger",
+            parameters={"asset": name},
+        ),
+    ]
     computed = dg.AssetCheckSpec(
         COMPUTED_CHECK,
         asset=name,
@@ -143,6 +156,7 @@ def ledgered_asset(
                 owners=["team:analytics"],
                 tags={"layer": layer},
                 kinds=kinds,
+                freshness_policy=_FRESHNESS,
                 metadata={
                     "dagster/table_name": table,
                     "dagster/column_schema": columns,

@@ -22,6 +22,7 @@ import psycopg
 
 from analytics_assets.database import Database
 from analytics_assets.partition_keys import DAY_FORMAT, HOUR_FORMAT, ORGANIZATION
+from analytics_assets.run_log import RunLog, broken_off
 from analytics_assets.sql import query
 
 COMPUTED_CHECK = "organizations_computed"
@@ -104,6 +105,7 @@ def _run_blocks(
     started = time.monotonic()
     pieces = blocks(list(context.partition_keys), time_dimension)
     slugs = scope.organizations or None
+    log = RunLog(asset)
     for number, block in enumerate(pieces, 1):
         with database.connection() as connection:
             found = connection.execute(query("organizations_of_keys"), {"keys": list(block.keys), "slugs": slugs}).fetchall()
@@ -115,13 +117,21 @@ def _run_blocks(
                 )
             progress.organizations.update(ids)
             # One transaction a block: rows and ledger together, or neither.
-            outcomes = compute(connection, ids, block.start, block.end) if ids else []
+            began = time.monotonic()
+            try:
+                outcomes = compute(connection, ids, block.start, block.end) if ids else []
+            except psycopg.Error as error:
+                context.log.error("%s", broken_off(asset, len(ids), block.start, block.end, error))
+                raise
+            seconds = time.monotonic() - began
         with database.connection() as connection:
             ledger = connection.execute(
                 query("ledger_of_partitions"),
                 {"asset": asset, "organization_ids": ids, "start": block.start, "end": block.end},
             ).fetchall()
+        named = {row["id"]: row["slug"] for row in found}
         for row in outcomes:
+            log.add(row, named, block.start, block.end, seconds)
             for name, value in row.items():
                 if isinstance(value, int):
                     progress.figures[name] += value
@@ -139,6 +149,10 @@ def _run_blocks(
             block.end.strftime("%Y-%m-%d %H:%M"),
             ", ".join(f"{name} {value}" for name, value in progress.figures.items()) or "nothing changed",
         )
+    failing, sound = log.lines()
+    for lines, say in ((failing, context.log.error), (sound, context.log.info)):
+        if lines:
+            say("%s", "\n".join(lines))
     progress.seconds = time.monotonic() - started
     return progress
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -183,6 +183,50 @@ class CollectorSettings:
             except ValueError:
                 raise SettingError(f"ANALYTICS_COLLECTOR_PROXIES: {text} is no network such as 10.0.0.0/8") from None
         return CollectorSettings(origins, addresses, tuple(proxies), _days("ANALYTICS_KEEP_EVENTS_DAYS", 1096))
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """What the environment says of alerts to operators.
+
+    Attributes:
+        after_failures: syncs of a source that fail in a row before an operator is told.
+        webhook, slack: addresses to which alerts are sent as JSON, and in the form of Slack's incoming webhooks; secret.
+    """
+
+    after_failures: int
+    webhook: str | None = field(repr=False)
+    slack: str | None = field(repr=False)
+
+    @staticmethod
+    def load() -> AlertSettings:
+        """Reads the environment. Raises SettingError, which never says an address."""
+        failures = _text("ANALYTICS_ALERT_AFTER_FAILURES", 3)
+        if not failures.isdecimal() or not 1 <= int(failures) <= 100:
+            raise SettingError(f"ANALYTICS_ALERT_AFTER_FAILURES={failures}: expected a number of failures from 1 to 100")
+        return AlertSettings(
+            int(failures), _secret_address("ANALYTICS_ALERT_WEBHOOK_URL"), _secret_address("ANALYTICS_ALERT_SLACK_URL")
+        )
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """Addresses by channel."""
+        return {name: url for name, url in (("webhook", self.webhook), ("slack", self.slack)) if url}
+
+
+def _secret_address(variable: str) -> str | None:
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    is_near = host in ("localhost", "127.0.0.1", "::1")
+    if not host or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not is_near):
+        raise SettingError(f"{variable}: expected an address such as https://hooks.example/path (http on this machine only)")
+    return text
 
 
 def _list(variable: str, default: str) -> tuple[str, ...]:

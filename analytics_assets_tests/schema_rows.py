@@ -55,6 +55,9 @@ ai_insights: organization_id = uuid 'e1', insight_type = 'trend', insight_key = 
  severity = 'low'
 performance_alerts: organization_id = uuid 'e1', alert_type = 'threshold_breach', channel = 'shopify', metric = 'orders',\
  current_value = 1, threshold_value = 2, threshold_type = 'below', message = 'm'
+operator_alerts: organization_id = uuid 'e1', id = uuid 'e3', data_source_id = uuid 'e2', opened_at = {now}, failures = 3,\
+ reason = 'failing', message = 'm', what_to_do = 'test'
+operator_notices: organization_id = uuid 'e1', alert_id = uuid 'e3', state = 'open', channel = 'slack'
 event_tracking: organization_id = uuid 'e1', timestamp = {now}, session_id = 's', event_name = 'e', visitor_id = 'v'
 visitor_sessions: organization_id = uuid 'e1', started_at = {now}, last_activity = {later}, events = 2, page_views = 1,\
  is_own = true, session_id = 's', visitor_id = 'v'
@@ -101,6 +104,7 @@ ai_insights: severity = 'apocalyptic'; insight_type = 'gossip'; title = ''; conf
  is_read = null; recommendations = '{{}}'; organization_id = uuid 'e2'
 performance_alerts: alert_type = 'hunch'; threshold_type = 'around'; is_active = null; is_active = false; is_acknowledged = true;\
  resolved_at = {now}
+operator_alerts: reason = 'bored'; message = ''; failures = -1; resolved_at = {before}; organization_id = uuid 'e2'
 event_tracking: event_name = ''; session_id = null; event_type = 'fax'; visitor_id = ''; user_id = 'other'; currency = 'eur'
 visitor_sessions: last_activity = {before}; events = 0; page_views = 3; session_id = ''; visitor_id = ''
 live_sessions: last_activity = {before}; is_active = null; device_type = 'toaster'; country = 'de'; country = 'D'
@@ -125,6 +129,7 @@ organization_retention: layer = 'orders'; keep_days = 7; keep_days = 36501; orga
 """
 # Constraints over several columns, by name.
 EXPLAINED = {
+    "operator_alerts": ["operator_alerts_resolved_after"],
     "metrics": ["metrics_ratio_parts", "metrics_distinct_never_hourly", "metrics_ratio_never_stored"],
     "partition_ledger": ["partition_ledger_done_is_computed", "partition_ledger_failed_says_why"],
     "quarantine": ["quarantine_resolution_has_time"],
@@ -153,6 +158,7 @@ data_sources: currency = 'USD'
 quarantine: reason = 'another'
 ai_insights: title = 'another'
 performance_alerts: current_value = 7
+operator_alerts: id = uuid 'e4'
 visitor_sessions: events = 3
 live_sessions: page_url = '/2'
 visitors: first_seen_at = {later}

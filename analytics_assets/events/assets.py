@@ -1,5 +1,7 @@
 """Assets ``event_tracking``, which sums collected events up by organisation and hour, and ``realtime_sessions``."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from analytics_assets.database import Database
@@ -114,6 +116,8 @@ event_tracking = ledgered_asset(
     owners=["team:analytics"],
     tags={"layer": "events"},
     group_name=GROUP,
+    # Every five minutes.
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=30), warn_window=timedelta(minutes=15)),
     code_version=version_of("functions/write_live_sessions.sql", "functions/cleanup_events.sql", "views/realtime_sessions.sql"),
     metadata={
         "dagster/table_name": "public.realtime_sessions",

@@ -1,6 +1,6 @@
 """Asset ``organizations``: the registry as the root of the graph."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -32,6 +32,8 @@ _COLUMNS = dg.TableSchema(
     group_name=GROUP,
     code_version="1",
     metadata={"dagster/table_name": "public.organizations", "dagster/column_schema": _COLUMNS},
+    # Read once an hour.
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=3)),
     check_specs=[
         dg.AssetCheckSpec(
             "partition_limit",

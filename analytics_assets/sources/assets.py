@@ -8,6 +8,7 @@ import dagster as dg
 
 from analytics_assets.database import Database
 from analytics_assets.ledgered import GROUP, SqlCheck, evaluate
+from analytics_assets.operations.status import read_status, status_table
 from analytics_assets.sources.engine import Engine
 from analytics_assets.sources.results import Result, SyncReport
 from analytics_assets.sql import query, version_of
@@ -53,28 +54,8 @@ class SyncPass(dg.Config):
 
 
 def _table(database: Database) -> dg.TableMetadataValue:
-    rows = database.rows(query("source_health"), {"slugs": None, "most": _SHOWN})
-    names = ("organization", "source_type", "source_name", "status", "last_sync", "late_minutes", "failures", "error")
-    return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
-                {
-                    "organization": row["organization"],
-                    "source_type": row["source_type"],
-                    "source_name": row["source_name"],
-                    "status": row["failure_kind"] or row["sync_status"],
-                    "last_sync": f"{row['last_sync_at']:%Y-%m-%d %H:%M}" if row["last_sync_at"] else "never",
-                    "late_minutes": int(row["late_by"].total_seconds() // 60),
-                    "failures": row["failures"],
-                    "error": (row["last_error"] or "")[:200],
-                }
-            )
-            for row in rows
-        ],
-        schema=dg.TableSchema(
-            [dg.TableColumn(name, "int" if name in ("late_minutes", "failures") else "string") for name in names]
-        ),
-    )
+    with database.connection() as connection:
+        return status_table(read_status(connection, most=_SHOWN).sources)
 
 
 def figures(report: SyncReport) -> dict[str, Any]:

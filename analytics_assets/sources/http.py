@@ -1,6 +1,6 @@
 """The one HTTP layer of all vendors: bounded, patient for a few seconds, and silent about credentials.
 
-httpx is used here and in ``addresses`` only. Whatever goes wrong becomes a failure of ``sources.failures`` whose message
+httpx is used here, in ``addresses`` and in ``operations.notifier`` only. Whatever goes wrong becomes a failure of ``sources.failures`` whose message
 names the host and what happened, never a query, a header or a body that was sent; nothing is chained to it, since
 exceptions of httpx carry the whole request.
 """

@@ -64,7 +64,11 @@ def test_the_tick_takes_events_to_hours_and_days(connection: Connection, instanc
     result = run_hours(instance, DAY, DAY + 23 * HOUR, ASSETS)
     assert result.success
     checks = check_results(result)
-    assert {check for asset, check in checks if asset == "event_tracking"} == {*CHECKS, "organizations_computed"}
+    assert {check for asset, check in checks if asset == "event_tracking"} == {
+        *CHECKS,
+        "organizations_computed",
+        "no_failed_partitions",
+    }
     assert all(check.passed for check in checks.values())
     assert materialized(instance, "event_tracking") == {
         hour_key(DAY + hour * HOUR, slug) for slug in ("acme", "bolt") for hour in range(24)

@@ -62,7 +62,12 @@ def test_definitions_are_loadable_and_complete() -> None:
         "live_sessions_schedule",
         "maintenance_schedule",
     }
-    assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "source_freshness", "stale_partitions"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "operator_alerts",
+        "organization_keys",
+        "source_freshness",
+        "stale_partitions",
+    }
 
 
 @pytest.mark.parametrize("name", ASSETS)
@@ -73,6 +78,8 @@ def test_an_asset_describes_itself(name: str) -> None:
     assert "postgres" in spec.kinds
     assert spec.group_name and spec.tags["layer"]
     assert spec.code_version
+    policy = spec.freshness_policy
+    assert isinstance(policy, dg.FreshnessPolicy), "nobody would see that it stands still"
     assert spec.metadata["dagster/table_name"].startswith("public.")
     columns = spec.metadata["dagster/column_schema"].columns
     assert len(columns) >= 7

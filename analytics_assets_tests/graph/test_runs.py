@@ -45,15 +45,18 @@ def test_one_run_computes_all_organisations_and_hours(
     checks = check_results(result)
     assert set(checks) == {
         ("raw_woocommerce", "organizations_computed"),
+        ("raw_woocommerce", "no_failed_partitions"),
         ("raw_woocommerce", "nothing_set_aside"),
         ("raw_woocommerce", "pages_fit_their_source"),
         ("raw_woocommerce", "hours_are_covered"),
         ("raw_woocommerce", "payload_keeps_its_shape"),
         ("orders", "organizations_computed"),
+        ("orders", "no_failed_partitions"),
         ("orders", "raw_pages_processed"),
         ("orders", "amounts_add_up"),
         ("orders", "sales_add_up"),
         ("hourly_aggregates", "organizations_computed"),
+        ("hourly_aggregates", "no_failed_partitions"),
         ("hourly_aggregates", "equals_recount_from_raw"),
         ("hourly_aggregates", "reports_equal_newest_answer"),
         ("hourly_aggregates", "no_gap_in_processed_hours"),

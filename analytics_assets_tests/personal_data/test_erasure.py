@@ -36,11 +36,19 @@ def test_nothing_of_her_is_left_and_everything_else_is_as_before(connection: Con
     """By one address: her ids, devices, customers of two stores and other address are found. Aggregates are the same rows after it,
     after everything was marked and computed again, and after it was made anew from pages and events."""
     acme, bolt = (people.fill(connection, tmp_path, slug) for slug in ("acme", "bolt"))
+    # What a store answered when a sync failed, as an operator was told of it.
+    connection.execute(
+        "insert into public.operator_alerts (organization_id, data_source_id, failures, reason, message, what_to_do)"
+        " select s.organization_id, s.id, 3, 'failing', 'unknown: ' || encode(private.email_hash(s.organization_id, %s), 'hex'), 'wait'"
+        " from public.data_sources s where s.organization_id = %s",
+        (people.EMAIL, acme),
+    )
     words, elsewhere = people.needles(acme), people.every_row(connection, bolt)
     before = people.every_row(connection, acme)
     counted, complaints = people.aggregates(connection, acme), people.complaints(connection, "acme")
     assert all(counted.values())
     found = people.mentions(before, words)
+    assert any(place.endswith("operator_alerts") for place, _, _ in found)
     assert {word for _, word, _ in found} == set(words)
     connection.commit()
 

@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "rates import": ("{rates}",),
     "sources add": (*GOOGLE, "--set", "property_id=1234", "--secret-env", "refresh_token=SOURCE_SECRET", "--no-test"),
     "sources list": (),
+    "status": (),
     "sources test": GOOGLE,
     "sources pause": GOOGLE,
     "sources resume": GOOGLE,

@@ -43,6 +43,8 @@ data_sources               -    rw    r      r     -      -      rw      -      
 event_keys                 -    r     r      r     -      -      r       r        r  riud
 quarantine                 -    -     -      -     -      -      -       ri       -  riud
 
+operator_alerts            -    -     -      -     -      -      -       -        -  riud
+operator_notices           -    -     -      -     -      -      -       -        -  riud
 raw_data_backup            -    -     -      -     -      -      -       -        -  riud
 raw_page_digests           -    -     -      -     -      -      -       -        -  riud
 raw_report_digests         -    -     -      -     -      -      -       -        -  riud
@@ -70,11 +72,13 @@ funnel_overview            -    r     r      r     -      -      r       -      
 realtime_sessions          -    r     r      r     -      -      r       -        r  r
 live_activity              -    r     r      r     -      -      r       -        r  r
 connected_sources          -    r     r      r     -      -      r       -        r  r
+source_status              -    r     r      r     -      -      r       -        r  r
+ledger_status              -    r     r      r     -      -      r       -        r  r
 private.hourly_source      -    -     -      -     -      -      -       -        -  r
 """
 # Tables in which only some columns can be read: all but these.
 WITHHELD = {
-    "data_sources": "connection_config lease_owner lease_until failures reread_at reread_due_at history_from",
+    "data_sources": "connection_config lease_owner lease_until reread_at reread_due_at history_from",
     "event_keys": "key_sha256",
 }
 

@@ -93,7 +93,7 @@ def fill(connection: Connection) -> None:
         rows(connection, "insert into public.organization_members values (%s, %s, %s)", ACME, USERS[user], role)
     rows(connection, "insert into public.organization_members values (%s, %s, 'owner')", OTHER, USERS["other"])
     rows(connection, "delete from public.organization_members where user_id = %s", USERS["removed"])
-    for name, kind in sorted(relations(connection).items(), key=lambda item: item[0] != "data_sources"):
+    for name, kind in sorted(relations(connection).items(), key=lambda item: (item[0] != "data_sources", item[0])):
         if kind in "rp" and name not in ("organizations", "organization_members"):
             for organization in (ACME, OTHER):
                 row = row_of(connection, name, organization)

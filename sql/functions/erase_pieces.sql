@@ -15,7 +15,7 @@ language sql stable set search_path = '' as $$
         select distinct c.table_name, c.at from cuts c where c.is_cut
         union
         select t.name, '-infinity' from unnest(array['raw_data_backup', 'event_tracking', 'quarantine', 'sync_logs', 'data_sources',
-                                                     'partition_ledger']) t (name)
+                                                     'operator_alerts', 'partition_ledger']) t (name)
     )
     select s.table_name, s.at, lead(s.at, 1, 'infinity') over (partition by s.table_name order by s.at)
     from starts s order by 1, 2
@@ -56,6 +56,10 @@ begin
         when 'data_sources' then
             update public.data_sources d set last_error = private.hide_erased(organization, d.last_error)
             where d.organization_id = organization and d.last_error <> private.hide_erased(organization, d.last_error);
+            get diagnostics changed = row_count;
+        when 'operator_alerts' then
+            update public.operator_alerts a set message = private.hide_erased(organization, a.message)
+            where a.organization_id = organization and a.message <> private.hide_erased(organization, a.message);
             get diagnostics changed = row_count;
         when 'partition_ledger' then
             update public.partition_ledger l set error = private.hide_erased(organization, l.error)

@@ -18,7 +18,8 @@ begin
     end loop;
 end $$;
 grant select on private.hourly_source, public.hourly_aggregates, public.daily_aggregates, public.metric_ratios, public.cohort_retention,
-    public.funnel_overview, public.realtime_sessions, public.live_activity, public.connected_sources to analytics_pipeline;
+    public.funnel_overview, public.realtime_sessions, public.live_activity, public.connected_sources, public.source_status, public.ledger_status
+    to analytics_pipeline;
 
 -- The collector stores events through private.collect_events(), sets rejected ones aside, and makes the source of an
 -- organisation's first event. It reads which keys there are, by their hashes.

@@ -15,7 +15,7 @@ declare
     -- The same for all organisations.
     common constant text[] := array['channels', 'metrics', 'exchange_rates'];
     views constant text[] := array['hourly_aggregates', 'daily_aggregates', 'metric_ratios', 'cohort_retention', 'funnel_overview',
-                                   'realtime_sessions', 'live_activity', 'connected_sources'];
+                                   'realtime_sessions', 'live_activity', 'connected_sources', 'source_status', 'ledger_status'];
     -- What some may change of the rows they read: [table, columns, roles of the organisation].
     changeable constant text[] := array[
         ['ai_insights', 'is_read', '{owner,admin,member}'],
@@ -28,7 +28,7 @@ declare
     -- Where columns are withheld: [table, the ones to read].
     partly constant text[] := array[
         ['data_sources', 'organization_id, id, source_type, source_name, time_zone, currency, is_active, is_connected, last_sync_at, '
-            'sync_frequency_minutes, sync_status, last_error, failure_kind, account_name, next_sync_at, created_at, updated_at'],
+            'sync_frequency_minutes, sync_status, last_error, failure_kind, failures, account_name, next_sync_at, created_at, updated_at'],
         ['event_keys', 'organization_id, id, name, hint, created_at, revoked_at']];
     -- Which organisations the user of this request is a member of. (No function: calling one costs as much as a page of unread insights.)
     own constant text := 'select m.organization_id from private.memberships m where m.user_id = (select auth.uid())';

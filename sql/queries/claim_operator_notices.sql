@@ -1,0 +1,1 @@
+select * from private.claim_operator_notices(%(channel)s, %(most)s)

@@ -1,0 +1,1 @@
+select * from private.sync_operator_alerts(%(threshold)s, %(channels)s::text[])
