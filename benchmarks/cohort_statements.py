@@ -98,15 +98,17 @@ select organization_id::text, cohort_date::text, period_number, active_users
 from public.cohort_analysis where cohort_type = 'first_visit' and period_type = 'week' and active_users > 0
 """
 NO_WORKERS = "select set_config('max_parallel_workers_per_gather', '0', false), set_config('timezone', 'UTC', false)"
-EXPORT_DAYS = "select organization_id::text, date, visitor_id from bench.days"
-# (Every event, with the zone in which its day lies.)
-EXPORT_EVENTS = """
+EXPORTS = {
+    # (Every event, with the zone in which its day lies.)
+    "events": """
 select e.organization_id::text, e.visitor_id, e.at as moment, g.time_zone
 from bench.events e join public.organizations g on g.id = e.organization_id
-"""
-EXPORT_WEEKS = """
+""",
+    "days": "select organization_id::text, date, visitor_id from bench.days",
+    "weeks": """
 select organization_id::text, member, period_start, visit_cohort from public.cohort_visits where period_type = 'week'
-"""
+""",
+}
 
 
 def export(connection: Connection, statement: str, file: str) -> None:

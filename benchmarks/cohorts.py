@@ -166,13 +166,9 @@ class Benchmark:
         self._measure("plain SQL from the visitors' days", lambda: plain.extend(self._run(statements.PLAIN)), self._rounds)
         self._check("plain SQL", expected, _cells([tuple(row.values()) for row in plain]))
 
-        files = {name: str(self._folder / f"{name}.parquet") for name in ("events", "days", "weeks")}
+        files = {name: str(self._folder / f"{name}.parquet") for name in statements.EXPORTS}
         self._progress("export")
-        for name, statement in (
-            ("events", statements.EXPORT_EVENTS),
-            ("days", statements.EXPORT_DAYS),
-            ("weeks", statements.EXPORT_WEEKS),
-        ):
+        for name, statement in statements.EXPORTS.items():
             statements.export(self._connection, statement, files[name])
         engine = duckdb.connect()
         engine.execute("set timezone = 'UTC'")
@@ -182,11 +178,8 @@ class Benchmark:
             ("DuckDB: from the visitors' days", statements.DUCKDB.format(day="date", file=files["days"])),
             (_FROM_EVENTS, statements.DUCKDB.format(day="timezone(time_zone, moment)", file=files["events"])),
         ):
-            self._check(
-                name,
-                expected,
-                self._measure_here(name, lambda statement=statement: engine.execute(statement).fetchall()),  # type: ignore[misc]
-            )
+            found = self._measure_here(name, lambda statement=statement: engine.execute(statement).fetchall())  # type: ignore[misc]
+            self._check(name, expected, found)
         statement = statements.CHDB.format(day="date", file=files["days"])
 
         def ask_chdb() -> list[tuple[Any, ...]]:
