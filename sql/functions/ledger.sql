@@ -51,6 +51,7 @@ end $$;
 
 -- Marks buckets whose input changed. Pairs (organization_ids[i], buckets[i]); duplicates are one mark.
 -- A bucket that was never computed gets its first row, so that a sensor finds it; one of an organisation that is gone gets none.
+-- (It begins with version 2: a run that read before there was a row has read version 1, and closed over the mark as if it had seen it.)
 -- For who has a turn of the organisations, or a lock on a row that refers to them; others: private.mark_stale_apart.
 create or replace function private.mark_stale(asset_name text, organization_ids uuid[], buckets timestamptz[])
 returns bigint
@@ -63,8 +64,8 @@ begin
     end if;
     perform private.ensure_partitions('partition_ledger', m.month, m.month + interval '1 microsecond')
     from (select distinct date_trunc('month', b, 'UTC') as month from unnest(buckets) b order by 1) m;
-    insert into public.partition_ledger as l (organization_id, asset, bucket, status, next_attempt_at)
-    select distinct k.organization_id, asset_name, k.bucket, 'stale', now()
+    insert into public.partition_ledger as l (organization_id, asset, bucket, status, input_version, next_attempt_at)
+    select distinct k.organization_id, asset_name, k.bucket, 'stale', 2, now()
     from unnest(organization_ids, buckets) as k (organization_id, bucket)
     join public.organizations o on o.id = k.organization_id
     order by 1, 3
