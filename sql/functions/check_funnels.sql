@@ -85,9 +85,7 @@ begin
     if new.is_active and (select count(*) from public.funnels f where f.organization_id = new.organization_id and f.is_active) > 100 then
         raise check_violation using message = 'funnels: 100 are counted already', hint = 'Put one that is not needed on hold (is_active = false).';
     end if;
-    -- Twice, and without the turn of the organisation, for which a request would wait as long as its run takes: a day that has no row
-    -- yet gets version 1, with which a computation that began before would close it.
-    perform private.mark_funnel_history(new.organization_id);
+    -- (Without the turn of the organisation, for which a request would wait as long as its run takes.)
     perform private.mark_funnel_history(new.organization_id);
     return null;
 end $$;
