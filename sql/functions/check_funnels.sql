@@ -90,8 +90,6 @@ begin
     return null;
 end $$;
 
-drop trigger if exists note_funnel_switch on public.funnels;
-drop function if exists private.note_funnel_switch();
 create or replace trigger note_added_funnel after insert on public.funnels
     for each row when (pg_trigger_depth() = 0 and current_user in ('authenticated', 'service_role'))
     execute function private.note_funnel_change();

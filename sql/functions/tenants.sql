@@ -35,8 +35,6 @@ begin
     end loop;
 end $$;
 
-drop function if exists private.lock_all_writers(uuid);
-
 -- Nothing new comes in: schedules leave it out, its write keys are refused, a sync under way loses its lease and with it
 -- the right to store.
 create or replace function private.close_organization(organization uuid) returns void

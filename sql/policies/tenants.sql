@@ -120,7 +120,3 @@ begin
         execute format('create policy all_read on public.%I for select to analytics_bi, service_role using (true)', adopted.name);
     end loop;
 end $$;
-
--- What policies asked before.
-drop function if exists private.org_ids();
-drop function if exists private.own_org_ids();
