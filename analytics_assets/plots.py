@@ -5,8 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pandas as pd
+
+from analytics_assets.markdown import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def prepare() -> None:
@@ -18,6 +24,13 @@ def prepare() -> None:
 
     matplotlib.use("Agg")
     matplotlib.rcParams["text.parse_math"] = False
+
+
+def picture(figure: Figure, title: str) -> str:
+    """Markdown with the figure as a picture (PNG)."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    return f"![{plain(title)}](data:image/png;base64,{base64.b64encode(image.getvalue()).decode()})"
 
 
 def plot_lines(frame: pd.DataFrame, metric: str, unit: str, start: datetime, end: datetime, step: timedelta) -> str:
@@ -42,6 +55,4 @@ def plot_lines(frame: pd.DataFrame, metric: str, unit: str, start: datetime, end
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=8, frameon=False, loc="upper left")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return f"![{metric}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
+    return picture(figure, metric)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from datetime import datetime
 from typing import Any
@@ -13,8 +11,8 @@ import dagster as dg
 import pandas as pd
 
 from analytics_assets.database import Database
-from analytics_assets.markdown import plain, table
-from analytics_assets.plots import prepare
+from analytics_assets.markdown import table
+from analytics_assets.plots import picture, prepare
 from analytics_assets.sql import query
 
 _PLOTTED_ORGANIZATIONS = 2
@@ -65,9 +63,7 @@ def triangle(frame: pd.DataFrame, title: str) -> str:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.suptitle(f"{title}\n% active n months later, (running)", x=0.01, ha="left", fontsize=9)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return f"![{plain(title)}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
+    return picture(figure, title)
 
 
 def describe_cohorts(database: Database, ids: list[UUID], start: datetime, end: datetime) -> dict[str, Any]:

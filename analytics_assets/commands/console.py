@@ -4,8 +4,9 @@
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 import typer
@@ -33,6 +34,26 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     for row in rows:
         table.add_row(*("" if value is None else escape(str(value)) for value in row))
     out.print(table)
+
+
+def print_counts(headline: str, counts: Mapping[str, int | str]) -> None:
+    """Rows by table. (The headline stands apart: a title is folded to the table's width, and a folder or an id is wider.)"""
+    out.print(escape(headline), soft_wrap=True)
+    print_table("", ["table", "rows"], list(counts.items()), right=["rows"])
+
+
+def span(time: timedelta | None) -> str:
+    """A length of time in two units at most; empty where there is none."""
+    if time is None:
+        return ""
+    minutes = int(time.total_seconds()) // 60
+    days, hours = minutes // 1440, minutes // 60 % 24
+    return f"{days}d {hours}h" if days else f"{hours}h {minutes % 60:02}m" if hours else f"{minutes}m"
+
+
+def moment(at: datetime | None) -> str:
+    """An instant to the minute; empty where there is none."""
+    return f"{at:%Y-%m-%d %H:%M}" if at else ""
 
 
 @contextmanager

@@ -4,15 +4,14 @@ from typing import Annotated
 
 import typer
 
-from analytics_assets.commands.console import fail, out, print_table, progress_bar
+from analytics_assets.commands.console import fail, out, print_counts, progress_bar
 from analytics_assets.database import connect
 from analytics_assets.organizations.registry import OrganizationError
 from analytics_assets.personal_data.erasure import ErasureError, erase
 
 
-def _print_counts(headline: str, counts: dict[str, int]) -> None:
-    out.print(headline, soft_wrap=True)
-    print_table("", ["table", "rows"], [(table, f"{rows:,}") for table, rows in counts.items()], right=["rows"])
+def _shown(counts: dict[str, int]) -> dict[str, str]:
+    return {table: f"{rows:,}" for table, rows in counts.items()}
 
 
 def erase_command(
@@ -41,9 +40,9 @@ def erase_command(
             fail(str(error))
     verb = "would change" if dry_run else "changed"
     if erased.resumed is not None:
-        _print_counts(f"an erasure that had been interrupted was completed first: rows {verb}", erased.resumed)
+        print_counts(f"an erasure that had been interrupted was completed first: rows {verb}", _shown(erased.resumed))
     if erased.counts:
-        _print_counts(f"{organization}: one person, rows {verb} by table", erased.counts)
+        print_counts(f"{organization}: one person, rows {verb} by table", _shown(erased.counts))
         out.print(
             "nothing was changed (dry run)" if dry_run else "erased; what comes of this person from now on is renamed as it comes"
         )

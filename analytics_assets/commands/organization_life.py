@@ -4,19 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from analytics_assets.commands.console import fail, out, print_table, progress_bar
+from analytics_assets.commands.console import fail, out, print_counts, progress_bar
 from analytics_assets.database import connect
 from analytics_assets.instance import open_instance
 from analytics_assets.organizations import archive, deletion
 from analytics_assets.organizations.registry import OrganizationError
-
-
-def _print_counts(headline: str, counts: list[tuple[str, int]]) -> None:
-    # Apart from the table: a title is folded to its width, and a folder or an id is wider.
-    out.print(escape(headline), soft_wrap=True)
-    print_table("", ["table", "rows"], counts, right=["rows"])
 
 
 def delete_command(
@@ -30,8 +23,8 @@ def delete_command(
             organization, name = deletion.find(connection, slug)
             counts = deletion.count_rows(connection, organization)
             connection.commit()
-            found = [(table, count) for table, count in counts.items() if count]
-            _print_counts(f"{name} ({organization}): {sum(counts.values()):,} rows", found)
+            found = {table: count for table, count in counts.items() if count}
+            print_counts(f"{name} ({organization}): {sum(counts.values()):,} rows", found)
             if dry_run:
                 return
             if not yes and typer.prompt(f"Type {name} to delete all of it for good", err=True) != name:
@@ -59,8 +52,8 @@ def export_command(
             counts = archive.export(connection, slug, output)
         except OrganizationError as error:
             fail(str(error))
-    found = [(table, count) for table, count in counts.items() if count]
-    _print_counts(f"{slug}: {sum(counts.values()):,} rows in {output}", found)
+    found = {table: count for table, count in counts.items() if count}
+    print_counts(f"{slug}: {sum(counts.values()):,} rows in {output}", found)
     out.print(f"left out: {'; '.join(archive.LEFT_OUT)}")
 
 
@@ -74,6 +67,6 @@ def import_command(
             slug, counts = archive.read_in(connection, folder, as_)
         except OrganizationError as error:
             fail(str(error))
-    found = [(table, count) for table, count in counts.items() if count]
-    _print_counts(f"{slug}: {sum(counts.values()):,} rows taken in", found)
+    found = {table: count for table, count in counts.items() if count}
+    print_counts(f"{slug}: {sum(counts.values()):,} rows taken in", found)
     out.print("its sources need their secrets (`analytics sources authorize`), its websites new keys (`analytics keys create`)")

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import typer
 
-from analytics_assets.commands.console import err, fail, out, print_table
+from analytics_assets.commands.console import err, fail, moment, out, print_table, span
 from analytics_assets.commands.secret_input import secrets_of, settings_of
 from analytics_assets.database import connect
 from analytics_assets.organizations.registry import OrganizationError
@@ -131,20 +131,8 @@ def add(
         _say_account(account)
 
 
-def _day(moment: datetime | None) -> date | None:
-    return moment.date() if moment else None
-
-
-def _span(time: timedelta | None) -> str:
-    if time is None:
-        return ""
-    minutes = int(time.total_seconds()) // 60
-    days, hours = minutes // 1440, minutes // 60 % 24
-    return f"{days}d {hours}h" if days else f"{hours}h {minutes % 60:02}m" if hours else f"{minutes}m"
-
-
-def _moment(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M}" if at else ""
+def _day(at: datetime | None) -> date | None:
+    return at.date() if at else None
 
 
 @app.command("list")
@@ -167,10 +155,10 @@ def list_(organization: Annotated[str | None, typer.Option(help="Only this organ
                 row["source_type"],
                 row["source_name"],
                 row["status"],
-                _moment(row["last_sync_at"]),
-                _span(row["late_by"]),
-                _moment(row["next_sync_at"]),
-                _span(timedelta(minutes=row["sync_frequency_minutes"])),
+                moment(row["last_sync_at"]),
+                span(row["late_by"]),
+                moment(row["next_sync_at"]),
+                span(timedelta(minutes=row["sync_frequency_minutes"])),
                 row["failure_kind"],
                 row["time_zone"],
                 row["currency"],

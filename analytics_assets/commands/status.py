@@ -2,12 +2,12 @@
 
 import json
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
-from analytics_assets.commands.console import fail, out, print_table
+from analytics_assets.commands.console import fail, moment, out, print_table, span
 from analytics_assets.database import connect
 from analytics_assets.operations.status import OPEN, Status, read_status
 from analytics_assets.organizations import registry
@@ -24,26 +24,16 @@ _WHAT_TO_DO = {
 }
 
 
-def _span(time: timedelta | None) -> str:
-    minutes = int(time.total_seconds()) // 60 if time else 0
-    days, hours = minutes // 1440, minutes // 60 % 24
-    return f"{days}d {hours}h" if days else f"{hours}h {minutes % 60:02}m" if hours else f"{minutes}m" if minutes else ""
-
-
-def _moment(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M}" if at else ""
-
-
 def _source_row(row: dict[str, Any]) -> tuple[Any, ...]:
     return (
         row["organization"],
         row["source_type"],
         row["source_name"],
         row["failure_kind"] or row["status"],
-        _moment(row["last_success_at"]) or "never",
-        _span(row["late_by"]) if row["is_late"] else "",
+        moment(row["last_success_at"]) or "never",
+        span(row["late_by"]) if row["late_by"] >= timedelta(minutes=1) else "",
         row["failures"] or "",
-        _moment(row["next_try_at"]),
+        moment(row["next_try_at"]),
         row["what_to_do"],
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +11,7 @@ import pandas as pd
 
 from analytics_assets.database import Database
 from analytics_assets.markdown import table
-from analytics_assets.plots import prepare
+from analytics_assets.plots import picture, prepare
 from analytics_assets.sql import query
 
 _DRAWN_FUNNELS = 4
@@ -41,9 +39,7 @@ def _bars(frame: pd.DataFrame) -> str:
         axes.set_title(f"{organization}: {funnel}, version {version}", loc="left", fontsize=10)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(labelsize=8, bottom=False, labelbottom=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return f"![funnels](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
+    return picture(figure, "funnels")
 
 
 def describe_funnels(database: Database, ids: list[UUID], start: datetime, end: datetime) -> dict[str, Any]:
