@@ -4,6 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -38,21 +39,24 @@ def run_maintenance() -> dict[tuple[str, str], str]:
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
 def test_one_organization_keeps_less(connection: Connection, tmp_path: Path, zone: str) -> None:
+    """Whole days of its zone, whose date changes at another hour than the date of UTC: from 18:30 on the test was a day behind."""
+    today = datetime.combine(datetime.now(ZoneInfo(zone)).date(), time.min, UTC)
+    start, end = today - timedelta(days=24), today - timedelta(days=1)
     ids = [add_organization(connection, slug, zone) for slug in ("acme", "umbra")]
     for slug in ("acme", "umbra"):
-        orders = [order(day, START + timedelta(days=day, hours=13), "2.00", zone=zone) for day in range(20)]
+        orders = [order(day, start + timedelta(days=day, hours=13), "2.00", zone=zone) for day in range(20)]
         take_in(connection, tmp_path, slug, "orders", *([each] for each in orders))
-    compute(connection, ids, START - timedelta(days=1), TODAY)
-    late = (START + timedelta(days=4)).date()
+    compute(connection, ids, start - timedelta(days=1), end)
+    late = (start + timedelta(days=4)).date()
     connection.execute(
         "update public.partition_ledger set status = 'stale', input_version = input_version + 1"
         " where asset = 'daily_aggregates' and bucket = %s",
-        (START + timedelta(days=4),),
+        (start + timedelta(days=4),),
     )
-    connection.execute("select private.ensure_partitions('raw_data_backup', %s, %s)", (START, TODAY))
+    connection.execute("select private.ensure_partitions('raw_data_backup', %s, %s)", (start, end))
     connection.execute("update public.raw_data_backup set fetched_at = window_start")
     connection.execute(
-        "update public.raw_data_backup set processed = false where window_start < %s", (START + timedelta(days=1),)
+        "update public.raw_data_backup set processed = false where window_start < %s", (start + timedelta(days=1),)
     )
     connection.commit()
     days_before = daily(connection, "acme", "orders")
@@ -61,18 +65,18 @@ def test_one_organization_keeps_less(connection: Connection, tmp_path: Path, zon
     done = run_maintenance()
     assert any(table == "hourly" and "of acme" in what for table, what in done)
     left = hourly(connection, "acme", "orders")
-    cut = TODAY - timedelta(days=11)
+    cut = today - timedelta(days=11)
     # What is not rolled up stays, as long as it takes.
     old = {hour for hour in left if hour < cut}
     assert {hour.date() for hour in old} == {late}
-    assert len([hour for hour in left if hour >= TODAY - timedelta(days=10)]) == 6
+    assert len([hour for hour in left if hour >= today - timedelta(days=10)]) == 6
     assert len(hourly(connection, "umbra", "orders")) == 20
     # Of raw pages stays what is not processed.
     pages = "public.raw_data_backup p join public.organizations o on o.id = p.organization_id where o.slug = %s"
     assert count(connection, f"{pages} and fetched_at < %s", "acme", cut) == 1
     assert count(connection, pages, "umbra") == 20
     # Days are as they were, also when they are computed again: their hours are gone, not empty.
-    compute(connection, ids[:1], START - timedelta(days=1), TODAY)
+    compute(connection, ids[:1], start - timedelta(days=1), end)
     assert daily(connection, "acme", "orders") == days_before
     again = run_maintenance()
     keep("acme", "daily", 12)
