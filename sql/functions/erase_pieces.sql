@@ -50,23 +50,27 @@ begin
         when 'quarantine' then
             changed := private.erase_quarantined(organization);
         when 'sync_logs' then
-            update public.sync_logs l set error_message = private.hide_erased(organization, l.error_message)
-            where l.organization_id = organization and l.error_message <> private.hide_erased(organization, l.error_message);
-            get diagnostics changed = row_count;
+            changed := private.erase_quoted(organization, place, 'error_message');
         when 'data_sources' then
-            update public.data_sources d set last_error = private.hide_erased(organization, d.last_error)
-            where d.organization_id = organization and d.last_error <> private.hide_erased(organization, d.last_error);
-            get diagnostics changed = row_count;
+            changed := private.erase_quoted(organization, place, 'last_error');
         when 'operator_alerts' then
-            update public.operator_alerts a set message = private.hide_erased(organization, a.message)
-            where a.organization_id = organization and a.message <> private.hide_erased(organization, a.message);
-            get diagnostics changed = row_count;
+            changed := private.erase_quoted(organization, place, 'message');
         when 'partition_ledger' then
-            update public.partition_ledger l set error = private.hide_erased(organization, l.error)
-            where l.organization_id = organization and l.error is not null and l.error <> private.hide_erased(organization, l.error);
-            get diagnostics changed = row_count;
+            changed := private.erase_quoted(organization, place, 'error');
     end case;
     perform private.note_erased(organization, erasure, place, changed);
+    return changed;
+end $$;
+
+-- What a column of messages quotes of the person.
+create or replace function private.erase_quoted(organization uuid, table_name text, column_name text) returns bigint
+language plpgsql set search_path = '' as $$
+declare
+    changed bigint;
+begin
+    execute format('update public.%1$I t set %2$I = private.hide_erased($1, t.%2$I) '
+                   'where t.organization_id = $1 and t.%2$I <> private.hide_erased($1, t.%2$I)', table_name, column_name) using organization;
+    get diagnostics changed = row_count;
     return changed;
 end $$;
 

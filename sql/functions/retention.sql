@@ -146,6 +146,14 @@ language sql stable set search_path = '' set timezone = 'UTC' as $$
     limit most
 $$;
 
+-- From these instants on what came before is gone of these organisations, and not merely empty.
+create or replace function private.note_removed(layer_name text, organization_ids uuid[], day_ends timestamptz[]) returns void
+language sql set search_path = '' as $$
+    update public.organization_retention r set removed_to = greatest(r.removed_to, d.removed_to)
+    from (select u.id, max(u.day_end) as removed_to from unnest(organization_ids, day_ends) u (id, day_end) group by 1) d
+    where r.organization_id = d.id and r.layer = layer_name
+$$;
+
 create or replace function private.delete_old_hours(most integer) returns table (organization_id uuid, deleted bigint)
 language plpgsql set search_path = '' set timezone = 'UTC' set jit = off as $$
 #variable_conflict use_column
@@ -156,10 +164,7 @@ begin
     perform private.lock_organizations('daily', array(select k.organization_id from private.kept_layers('hourly') k));
     select array_agg(d.organization_id), array_agg(d.day_start), array_agg(d.day_end) into ids, starts, ends
     from private.days_past_retention('hourly', 'hourly_aggregates', most) d;
-    -- From here on what came before is gone, and not merely empty.
-    update public.organization_retention r set removed_to = greatest(r.removed_to, d.removed_to)
-    from (select u.id, max(u.day_end) as removed_to from unnest(ids, ends) u (id, day_end) group by 1) d
-    where r.organization_id = d.id and r.layer = 'hourly';
+    perform private.note_removed('hourly', ids, ends);
     return query
     with days as materialized (
         select * from unnest(ids, starts, ends) d (organization_id, day_start, day_end)
@@ -198,10 +203,7 @@ begin
         select from public.partition_ledger l
         where l.organization_id = d.organization_id and l.asset in ('cohort_analysis', 'funnel_analysis')
           and l.bucket = d.date::timestamp at time zone 'UTC' and l.status <> 'done');
-    -- From here on what came before is gone, and not merely empty.
-    update public.organization_retention r set removed_to = greatest(r.removed_to, d.removed_to)
-    from (select u.id, max(u.day_end) as removed_to from unnest(ids, ends) u (id, day_end) group by 1) d
-    where r.organization_id = d.id and r.layer = 'events';
+    perform private.note_removed('events', ids, ends);
     return query
     with days as materialized (
         select * from unnest(ids, dates, starts, ends) d (organization_id, date, day_start, day_end)
