@@ -137,6 +137,18 @@ class Settings:
             raw_archive=_raw_archive(),
         )
 
+    @property
+    def keep_days(self) -> dict[str, int]:
+        """Retention in days by layer, in the order in which layers leave: a day after its hours."""
+        return {
+            "raw": self.keep_raw_days,
+            "hourly": self.keep_hourly_days,
+            "daily": self.keep_daily_days,
+            "events": self.keep_events_days,
+            "logs": self.keep_logs_days,
+            "quarantine": self.keep_quarantine_days,
+        }
+
     def keep_hourly_from(self) -> datetime:
         """Hours before this instant (UTC) are past their retention."""
         return datetime.combine(

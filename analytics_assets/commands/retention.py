@@ -61,17 +61,9 @@ def reset_command(
 @app.command("list")
 def list_command() -> None:
     """Show how long each layer is kept, and by whom for less."""
-    settings = Settings.load()
+    kept = Settings.load().keep_days
     with connect() as connection:
         rows = connection.execute(query("list_retention")).fetchall()
-    kept = {
-        "raw": settings.keep_raw_days,
-        "hourly": settings.keep_hourly_days,
-        "daily": settings.keep_daily_days,
-        "events": settings.keep_events_days,
-        "logs": settings.keep_logs_days,
-        "quarantine": settings.keep_quarantine_days,
-    }
     print_table(
         "days kept",
         ["organization", "layer", "days"],

@@ -13,8 +13,6 @@ from analytics_assets.raw.page_archive import ArchiveError, write
 from analytics_assets.settings import Settings
 from analytics_assets.sql import query
 
-# In this order: a day leaves after its hours.
-LAYERS = ("raw", "hourly", "daily", "events", "logs", "quarantine")
 _ROWS_AT_ONCE = 20_000
 # Of these, days of an organisation.
 _PIECES = {"hourly": 500, "events": 50}
@@ -38,7 +36,7 @@ def maintain(database: Database, settings: Settings) -> list[dict[str, Any]]:
     )
     rows = [row for name, parameters in steps for row in database.rows(query(name), parameters)]
     rows += archive_rows
-    rows += [row for layer in LAYERS for row in _delete_rows(database, settings, layer)]
+    rows += [row for layer in settings.keep_days for row in _delete_rows(database, settings, layer)]
     pruned = prune_dagster(settings)
     return rows + [
         {"table": f"dagster.{table}", "action": "deleted", "partition": f"{count} rows", "reason": None}
@@ -71,8 +69,7 @@ def _archive_raw(
 def _delete_rows(database: Database, settings: Settings, layer: str) -> list[dict[str, Any]]:
     """Deletes piece by piece what organisations do not keep as long as the deployment, until nothing is left to delete."""
     lost: dict[str, int] = defaultdict(int)
-    default = {"logs": settings.keep_logs_days, "quarantine": settings.keep_quarantine_days}.get(layer)
-    parameters = {"layer": layer, "default_days": default, "most": _PIECES.get(layer, _ROWS_AT_ONCE)}
+    parameters = {"layer": layer, "default_days": settings.keep_days[layer], "most": _PIECES.get(layer, _ROWS_AT_ONCE)}
     while piece := database.rows(query("maintain_delete_rows"), parameters):
         for row in piece:
             lost[row["organization"]] += row["deleted"]

@@ -38,16 +38,15 @@ class TableSize:
         return asdict(self)
 
 
-def _keep_days(settings: Settings) -> dict[str, int]:
-    return {
-        "public.raw_data_backup": settings.keep_raw_days,
-        "public.hourly_facts": settings.keep_hourly_days,
-        "public.metric_observations": settings.keep_hourly_days,
-        "public.daily_facts": settings.keep_daily_days,
-        "public.daily_observations": settings.keep_daily_days,
-        "public.event_tracking": settings.keep_events_days,
-        "public.visitor_sessions": settings.keep_events_days,
-    }
+_LAYERS = {
+    "public.raw_data_backup": "raw",
+    "public.hourly_facts": "hourly",
+    "public.metric_observations": "hourly",
+    "public.daily_facts": "daily",
+    "public.daily_observations": "daily",
+    "public.event_tracking": "events",
+    "public.visitor_sessions": "events",
+}
 
 
 def forecast(total: int, per_month: int | None, keep_days: int | None, months: int = _FORECAST_MONTHS) -> int | None:
@@ -60,7 +59,7 @@ def forecast(total: int, per_month: int | None, keep_days: int | None, months: i
 
 def table_sizes(connection: psycopg.Connection[dict[str, Any]], settings: Settings) -> list[TableSize]:
     """Every table of the project and, where it lies in this database, of Dagster; the largest first."""
-    keep = _keep_days(settings)
+    keep = {table: settings.keep_days[layer] for table, layer in _LAYERS.items()}
     return [
         TableSize(
             table=row["table"],
