@@ -26,7 +26,7 @@ Types = Annotated[
 def _chosen(slugs: list[str] | None, types: list[str] | None) -> list[dict[str, Any]]:
     """The active live sources of these organisations and types. Leaves where there are none."""
     with connect() as connection:
-        rows = connection.execute(query("source_health"), {"slugs": slugs or None, "most": None}).fetchall()
+        rows = connection.execute(query("live_sources"), {"slugs": slugs or None}).fetchall()
     chosen = [row for row in rows if row["is_active"] and (not types or row["source_type"] in types)]
     if not chosen:
         whose = f" of {', '.join(slugs)}" if slugs else ""

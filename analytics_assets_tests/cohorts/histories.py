@@ -1,12 +1,14 @@
 """Random changes to an organisation's facts."""
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from random import Random
+from uuid import UUID
 
-from analytics_assets_tests.cohorts.model import Customer, Order, Visitor
+from analytics_assets_tests.cohorts.model import Customer, Facts, Order, Visitor
 from analytics_assets_tests.cohorts.world import SOURCES, World
+from analytics_assets_tests.woocommerce import Connection
 
 
 def changes(random: Random, world: World, moments: list[datetime], store: bool, count: int) -> Iterator[None]:
@@ -81,3 +83,24 @@ def changes(random: Random, world: World, moments: list[datetime], store: bool, 
                     Customer(random.choice(moments) if person else None, person, random.choice(emails)),
                 )
         yield
+
+
+def worlds_of(connection: Connection, organizations: Sequence[UUID], zones: Sequence[str]) -> list[World]:
+    """An empty world of each organisation, in its zone."""
+    worlds = []
+    for organization, zone in zip(organizations, zones, strict=True):
+        connection.execute("update public.organizations set time_zone = %s where id = %s", (zone, organization))
+        worlds.append(World(connection, organization, Facts(zone)))
+    return worlds
+
+
+def rounds(random: Random, worlds: Sequence[World], moments: list[datetime], stores: Sequence[bool]) -> Iterator[list[date]]:
+    """Four rounds of eight changes to each world; after each the days that it touched, in any order. stores: who has store orders."""
+    steps = [changes(random, world, moments, store, 32) for world, store in zip(worlds, stores, strict=True)]
+    for _ in range(4):
+        for step in steps:
+            for _ in range(8):
+                next(step)
+        days = sorted(set().union(*(world.take_dirty() for world in worlds)))
+        random.shuffle(days)
+        yield days

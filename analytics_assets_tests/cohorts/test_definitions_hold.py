@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from analytics_assets_tests.cohorts.histories import changes
+from analytics_assets_tests.cohorts.histories import changes, rounds, worlds_of
 from analytics_assets_tests.cohorts.model import Facts, cells
 from analytics_assets_tests.cohorts.world import World, clear, compute, load, set_today, table_cells, versions
 from analytics_assets_tests.woocommerce import Connection
@@ -52,17 +52,8 @@ def test_increments_equal_the_definitions(
     random = Random(seed)
     clear(connection)
     moments = moments_of(random, datetime.now(UTC) - timedelta(hours=15))
-    worlds = []
-    for organization, zone in zip(organizations, zones, strict=True):
-        connection.execute("update public.organizations set time_zone = %s where id = %s", (zone, organization))
-        worlds.append(World(connection, organization, Facts(zone)))
-    steps = [changes(random, world, moments, store or i == 0, 32) for i, world in enumerate(worlds)]
-    for _ in range(4):
-        for step in steps:
-            for _ in range(8):
-                next(step)
-        days = sorted(set().union(*(world.take_dirty() for world in worlds)))
-        random.shuffle(days)
+    worlds = worlds_of(connection, organizations, zones)
+    for days in rounds(random, worlds, moments, [True, store]):
         while days:
             first = days.pop()
             last = max(first, random.choice([first, *days]))

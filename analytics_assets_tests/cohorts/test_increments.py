@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics_assets_tests.cohorts.histories import changes
+from analytics_assets_tests.cohorts.histories import rounds, worlds_of
 from analytics_assets_tests.cohorts.model import Facts, Visitor, cells
 from analytics_assets_tests.cohorts.test_definitions_hold import PROPERTY, ZONES, moments_of, today_of
 from analytics_assets_tests.cohorts.world import World, clear, compute, set_today, table_cells
@@ -26,17 +26,8 @@ def test_days_alone_equal_the_definitions(
     random = Random(seed)
     clear(connection)
     moments = moments_of(random, datetime.now(UTC) - timedelta(hours=15))
-    worlds = []
-    for organization, zone in zip(organizations, zones, strict=True):
-        connection.execute("update public.organizations set time_zone = %s where id = %s", (zone, organization))
-        worlds.append(World(connection, organization, Facts(zone)))
-    steps = [changes(random, world, moments, store, 32) for world in worlds]
-    for _ in range(4):
-        for step in steps:
-            for _ in range(8):
-                next(step)
-        days = sorted(set().union(*(world.take_dirty() for world in worlds)))
-        random.shuffle(days)
+    worlds = worlds_of(connection, organizations, zones)
+    for days in rounds(random, worlds, moments, [store] * 2):
         for day in days:
             compute(connection, random.sample(organizations, 2), day, day)
     for world in worlds:

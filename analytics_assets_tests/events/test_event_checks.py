@@ -12,12 +12,13 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from analytics_assets.database import Database, connect
+from analytics_assets.database import connect
 from analytics_assets.events.assets import CHECKS
 from analytics_assets.ledgered import evaluate
 from analytics_assets_tests.events.model import Message
 from analytics_assets_tests.events.staging import Connection, add_organization, store
 from analytics_assets_tests.events.test_summaries import shopping
+from analytics_assets_tests.in_transaction import InTransaction
 
 DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
 AT = DAY + timedelta(hours=10)
@@ -53,16 +54,6 @@ def figures(server_url: str, template_database: str) -> Iterator[Connection]:
         admin.execute(f"drop database {name} with (force)")
 
 
-class _InTransaction(Database):
-    """The test's own connection, so that a check sees the fault before it is rolled back."""
-
-    _fault: Any = None
-
-    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._fault.execute(statement, parameters).fetchall()
-        return found
-
-
 _ACME = "(select id from organizations where slug = 'acme')"
 _FAULTS = [
     ("nothing", "select 1", set()),
@@ -89,8 +80,7 @@ _FAULTS = [
 
 @pytest.mark.parametrize(("statement", "expected"), [pytest.param(*fault[1:], id=fault[0]) for fault in _FAULTS])
 def test_a_fault_is_found(figures: Connection, statement: str, expected: set[str]) -> None:
-    database = _InTransaction()
-    database._fault = figures
+    database = InTransaction.of(figures)
     fired = {}
     with figures.transaction(force_rollback=True):
         figures.execute(statement)

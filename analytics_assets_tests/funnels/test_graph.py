@@ -9,6 +9,7 @@ import pytest
 
 from analytics_assets_tests.funnels.model import Event, Funnel, add_events, add_funnel, compute, counts, table
 from analytics_assets_tests.graph.runs import check_results, materialized, run_days
+from analytics_assets_tests.in_transaction import InTransaction
 from analytics_assets_tests.woocommerce import Connection, add_organization
 
 ASSET = "funnel_analysis"
@@ -162,16 +163,11 @@ _FAULTS = {
 
 def test_every_fault_is_found(connection: Connection, shops: list[UUID]) -> None:
     """One after the other, each in a transaction that is taken back."""
-    from analytics_assets.database import Database
     from analytics_assets.funnels.assets import CHECKS
     from analytics_assets.ledgered import evaluate
 
-    class InThisTransaction(Database):
-        def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-            return connection.execute(statement.encode(), parameters).fetchall()
-
     def fired() -> dict[str, Any]:
-        database, end = InThisTransaction(), DAY + timedelta(days=1)
+        database, end = InTransaction.of(connection), DAY + timedelta(days=1)
         results = [evaluate(check, ASSET, database, ["acme", "bolt"], DAY, end) for check in CHECKS[ASSET]]
         return {str(result.check_name): result for result in results if not result.passed}
 

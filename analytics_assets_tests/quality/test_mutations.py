@@ -27,6 +27,7 @@ from analytics_assets.raw.assets import CHECKS as RAW
 from analytics_assets.sources.assets import CHECKS as SOURCES
 from analytics_assets_tests.events.staging import store
 from analytics_assets_tests.events.test_summaries import shopping
+from analytics_assets_tests.in_transaction import InTransaction
 from analytics_assets_tests.sources.live import Connection, Live, live
 from analytics_assets_tests.woocommerce import add_organization
 
@@ -88,22 +89,11 @@ FAULTS: list[tuple[str, str, set[tuple[str, str]]]] = [
 ]  # fmt: skip
 
 
-class _InTransaction(Database):
-    """The test's own connection, so that a check sees the fault before it is rolled back."""
-
-    _connection: Any = None
-
-    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._connection.execute(statement, parameters).fetchall()
-        return found
-
-
 class _Judge:
     def __init__(self, world: Live) -> None:
         self.start = datetime.combine(world.world.first_day - timedelta(days=1), datetime.min.time(), UTC)
         self.end = world.now.replace(hour=0) + timedelta(days=1)
-        self.database = _InTransaction()
-        self.database._connection = world.connection
+        self.database = InTransaction.of(world.connection)
 
     def fired(self) -> dict[tuple[str, str], Any]:
         """Of all checks of all assets those that do not pass, with what they say."""
