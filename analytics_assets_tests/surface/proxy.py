@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import os
 import re
 import shutil
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import websockets.sync.client
+import websockets.asyncio.client
 
 from analytics_assets.settings import PROJECT_ROOT
 from analytics_assets_tests.browser.dagster_ui import wait_for
@@ -48,13 +50,26 @@ class Proxy:
         answer.raise_for_status()
         return answer.json()["data"]
 
-    def websocket(self, path: str, person: Person | None, origin: str) -> websockets.sync.client.ClientConnection:
-        """A websocket, as a page of ``origin`` opens one."""
+    def websocket(self, path: str, person: Person | None, origin: str, *messages: object) -> list[Any]:
+        """Opens a websocket as a page of ``origin`` does, and sends messages, one after the other's answer: the answers.
+
+        By the client of one thread: that of two reads and writes one TLS connection at once, which Python 3.11 does not
+        guard, and one of some hundred handshakes never ended.
+        """
         headers = {"Authorization": f"Basic {base64.b64encode(':'.join(person).encode()).decode()}"} if person else {}
-        return websockets.sync.client.connect(
-            f"{self.site.replace('https', 'wss')}{path}", ssl=self.trust, additional_headers=headers, proxy=None,
-            origin=websockets.Origin(origin), subprotocols=[websockets.Subprotocol("graphql-ws")],
-        )  # fmt: skip
+
+        async def talk() -> list[Any]:
+            async with websockets.asyncio.client.connect(
+                f"{self.site.replace('https', 'wss')}{path}", ssl=self.trust, additional_headers=headers, proxy=None,
+                origin=websockets.Origin(origin), subprotocols=[websockets.Subprotocol("graphql-ws")], open_timeout=30,
+            ) as socket:  # fmt: skip
+                answers = []
+                for message in messages:
+                    await socket.send(json.dumps(message))
+                    answers.append(json.loads(await asyncio.wait_for(socket.recv(), 30)))
+                return answers
+
+        return asyncio.run(talk())
 
 
 def _free_ports(count: int) -> list[int]:

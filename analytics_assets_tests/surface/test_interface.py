@@ -104,13 +104,9 @@ def test_the_interface_works_through_it(proxy: Proxy, surface: Surface) -> None:
             assert all(file.startswith(f"{prefix}/") for file in files)
             assert [proxy.call("GET", file, person).status_code for file in sorted(files)] == [200] * len(files)
             assert proxy.ask(prefix, person, _VERSION)["version"][0].isdigit()
-            with proxy.websocket(f"{prefix}/graphql", person, proxy.site) as socket:
-                socket.send(json.dumps({"type": "connection_init"}))
-                assert json.loads(socket.recv(30)) == {"type": "connection_ack"}
-                socket.send(
-                    json.dumps({"type": "start", "id": "1", "payload": {"query": _FOLLOW, "variables": {"run": surface.run_id}}})
-                )
-                data = json.loads(socket.recv(30))
+            follow = {"type": "start", "id": "1", "payload": {"query": _FOLLOW, "variables": {"run": surface.run_id}}}
+            greeted, data = proxy.websocket(f"{prefix}/graphql", person, proxy.site, {"type": "connection_init"}, follow)
+            assert greeted == {"type": "connection_ack"}
             events = {one.get("eventType") for one in data["payload"]["data"]["pipelineRunLogs"]["messages"]}
             assert {"RUN_START", "ASSET_MATERIALIZATION", "RUN_SUCCESS"} <= events
 
