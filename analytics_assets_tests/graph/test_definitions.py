@@ -26,6 +26,7 @@ ASSETS = {
     "realtime_sessions": {"event_tracking"},
     "cohort_analysis": {"orders", "event_tracking"},
     "funnel_analysis": {"event_tracking"},
+    "performance_alerts": {"hourly_aggregates", "daily_aggregates"},
 }
 
 
@@ -62,7 +63,12 @@ def test_definitions_are_loadable_and_complete() -> None:
         "live_sessions_schedule",
         "maintenance_schedule",
     }
-    assert {sensor.name for sensor in repository.sensor_defs} == {"organization_keys", "source_freshness", "stale_partitions"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "organization_keys",
+        "source_freshness",
+        "stale_partitions",
+        "alert_notices",
+    }
 
 
 @pytest.mark.parametrize("name", ASSETS)
