@@ -106,7 +106,9 @@ def make_rule(
     clear_threshold = clear_default(kind, threshold) if clear is None else number("--clear", clear)
     upward = kind == "above" or (kind == "change" and threshold > 0)
     if (clear_threshold > threshold) if upward else (clear_threshold < threshold):
-        raise RuleError(f"--clear {clear}: an alert {kind} {text} has to clear {'at or below' if upward else 'at or above'} {text}")
+        raise RuleError(
+            f"--clear {clear}: an alert {kind} {text} has to clear {'at or below' if upward else 'at or above'} {text}"
+        )
     if kind == "change" and clear_threshold * threshold < 0:
         raise RuleError(f"--clear {clear}: expected between 0 and {text}")
     if not 1 <= confirm <= _MOST_CONFIRM:
@@ -152,7 +154,7 @@ def _check_metric(channel: str, metric: str, grain: str, kind: str, catalogue: S
     kinds = {row["numerator_kind"], row["denominator_kind"]} if is_ratio else {row["kind"]}
     if channel == ALL_CHANNELS and kinds != {"sum"}:
         raise RuleError(f"--channel {ALL_CHANNELS}: {metric} does not add up over channels; name one")
-    return is_ratio
+    return bool(is_ratio)
 
 
 def limit_text(row: Mapping[str, Any]) -> str:

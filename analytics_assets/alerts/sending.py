@@ -27,8 +27,11 @@ from analytics_assets.sql import query
 #: Alerts that are taken at a time, of all organisations; those of one are one message.
 MOST_AT_ONCE = 200
 _TRIES = 2
+#: Messages of a round that a receiver may refuse before the rest is left for later.
+_MOST_FAILURES = 3
 _PAUSE = 0.5
-_TIMEOUT = httpx.Timeout(8.0, connect=4.0)
+_TIMEOUT = httpx.Timeout(5.0, connect=3.0)
+_MAIL_SECONDS = 5.0
 _HEADERS = {"user-agent": f"analytics-assets/{version('analytics-assets')}"}
 
 
@@ -68,9 +71,9 @@ def send_mail(mail: Mail, notices: list[Row]) -> str | None:
     try:
         context = ssl.create_default_context(cafile=mail.authorities)
         if mail.security == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(mail.host, mail.port, timeout=8.0, context=context)
+            server: smtplib.SMTP = smtplib.SMTP_SSL(mail.host, mail.port, timeout=_MAIL_SECONDS, context=context)
         else:
-            server = smtplib.SMTP(mail.host, mail.port, timeout=8.0)
+            server = smtplib.SMTP(mail.host, mail.port, timeout=_MAIL_SECONDS)
         with server:
             if mail.security == "starttls":
                 server.starttls(context=context)
@@ -95,32 +98,39 @@ def _tell(receivers: Receivers, channel: str, notices: list[Row]) -> str | None:
     return send_mail(receivers.email, notices) if receivers.email else "nobody is named"
 
 
-def deliver(database: Database, receivers: Receivers, *, at: datetime | None = None, budget_seconds: float = 30.0) -> Delivery:
+def deliver(database: Database, receivers: Receivers, *, at: datetime | None = None, budget_seconds: float = 15.0) -> Delivery:
     """Sends what is due, one message an organisation, until nothing is, a receiver fails or the time is up.
 
-    A way of telling that fails holds up no other. at: the moment by which notices are due and quiet hours are read; now by default.
+    A way of telling that fails holds up no other, and a message that is refused none of another organisation: those that were
+    refused before come last. at: the moment by which notices are due and quiet hours are read; now by default. The budget leaves a
+    call that hangs its own timeouts within the minute that Dagster gives a sensor.
     """
     silence_loggers()
     result = Delivery()
     for channel in receivers.channels:
-        until = time.monotonic() + budget_seconds / len(receivers.channels)
-        while channel not in result.problems and time.monotonic() < until:
-            claimed = database.rows(
-                query("claim_alert_notices"), {"channel": channel, "most": MOST_AT_ONCE, "at": at or datetime.now(UTC)}
-            )
-            if not claimed:
-                break
-            for _, group in groupby(claimed, key=lambda notice: notice["organization_id"]):
-                notices = list(group)
-                # After a refusal the others of this round are not tried: they are due again.
-                problem = result.problems.get(channel) or _tell(receivers, channel, list(notices))
-                _note(database, channel, notices, problem)
-                if problem:
-                    result.problems[channel] = problem
-                else:
-                    result.delivered += len(notices)
-                    result.messages += 1
+        _deliver_by(database, receivers, channel, at or datetime.now(UTC), budget_seconds / len(receivers.channels), result)
     return result
+
+
+def _deliver_by(
+    database: Database, receivers: Receivers, channel: str, at: datetime, budget_seconds: float, result: Delivery
+) -> None:
+    until = time.monotonic() + budget_seconds
+    failures = 0
+    while claimed := database.rows(query("claim_alert_notices"), {"channel": channel, "most": MOST_AT_ONCE, "at": at}):
+        digests = [list(group) for _, group in groupby(claimed, key=lambda notice: notice["organization_id"])]
+        for notices in sorted(digests, key=lambda digest: any(notice["has_failed"] for notice in digest)):
+            if failures == _MOST_FAILURES or time.monotonic() > until:
+                # What is left of the round is due again by itself, in a minute.
+                return
+            problem = _tell(receivers, channel, list(notices))
+            _note(database, channel, notices, problem)
+            if problem:
+                failures += 1
+                result.problems[channel] = problem
+            else:
+                result.delivered += len(notices)
+                result.messages += 1
 
 
 def _note(database: Database, channel: str, notices: list[dict[str, Any]], problem: str | None) -> None:

@@ -45,18 +45,27 @@ def add(
     above: Annotated[str | None, typer.Option(metavar="NUMBER", help="Fires above this value")] = None,
     below: Annotated[str | None, typer.Option(metavar="NUMBER", help="Fires below this value")] = None,
     change: Annotated[
-        str | None, typer.Option(metavar="PERCENT", help="Against the same hour, or weekday, a week before: 50 for a rise, -30 for a fall")
+        str | None,
+        typer.Option(metavar="PERCENT", help="Against the same hour, or weekday, a week before: 50 for a rise, -30 for a fall"),
     ] = None,
-    goal: Annotated[str | None, typer.Option(metavar="NUMBER", help="Fires where the month heads for less, by its days so far")] = None,
+    goal: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Fires where the month heads for less, by its days so far")
+    ] = None,
     grain: Annotated[str | None, typer.Option(help="hour or day; hour by default")] = None,
-    clear: Annotated[str | None, typer.Option(metavar="NUMBER", help="Clears at this; by default 5 % inside the threshold")] = None,
+    clear: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Clears at this; by default 5 % inside the threshold")
+    ] = None,
     confirm: Annotated[int, typer.Option(help="Hours or days in a row; a fifth beyond the threshold one is enough")] = 2,
     minimum: Annotated[
-        str | None, typer.Option(metavar="NUMBER", help="Of a change or ratio: judged where there is so much to compare with; 20 by default")
+        str | None,
+        typer.Option(metavar="NUMBER", help="Of a change or ratio: judged where there is so much to compare with; 20 by default"),
     ] = None,
-    quiet: Annotated[str | None, typer.Option(metavar="HH:MM-HH:MM", help="Nobody is told in these hours of the organisation's clock")] = None,
+    quiet: Annotated[
+        str | None, typer.Option(metavar="HH:MM-HH:MM", help="Nobody is told in these hours of the organisation's clock")
+    ] = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Judges from that day on; the last 24 hours by default")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Judges from that day on; the last 24 hours by default"),
     ] = None,
 ) -> None:
     """Add a rule. The same again changes nothing."""
@@ -141,7 +150,9 @@ def show(
                 "withdrawn" if row["withdrawn_at"] else "active" if row["is_active"] else "resolved",
                 _at(row["fired_bucket"] or row["created_at"], row["grain"] if row["fired_bucket"] else "hour", row["time_zone"]),
                 row["message"],
-                f"{row['acknowledged_by'] or 'a service'}, {_at(row['acknowledged_at'], 'hour', row['time_zone'])}" if row["is_acknowledged"] else "",
+                f"{row['acknowledged_by'] or 'a service'}, {_at(row['acknowledged_at'], 'hour', row['time_zone'])}"
+                if row["is_acknowledged"]
+                else "",
                 row["untold"] or "",
             )
             for row in rows

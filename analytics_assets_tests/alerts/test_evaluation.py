@@ -13,9 +13,9 @@ import pytest
 from analytics_assets.organizations import registry
 from analytics_assets_tests.alerts.world import (
     DAY,
+    EVENTS,
     HOUR,
     PURCHASES,
-    EVENTS,
     SESSIONS,
     THIS_HOUR,
     TODAY,
@@ -56,14 +56,18 @@ def test_an_alert_fires_when_confirmed_and_clears_inside_its_threshold(connectio
 def test_hours_without_a_row_are_zero_and_hours_that_are_not_computed_are_nothing(connection: Connection, acme: UUID) -> None:
     add_rule(connection)
     assert _put_and_evaluate(connection, acme, 20, None, None, 20)["alerts_opened"] == 0
-    assert _put_and_evaluate(connection, acme, 20, 0, None, 20) == {"alerts_opened": 0, "alerts_resolved": 1, "alerts_withdrawn": 0}
+    assert _put_and_evaluate(connection, acme, 20, 0, None, 20) == {
+        "alerts_opened": 0,
+        "alerts_resolved": 1,
+        "alerts_withdrawn": 0,
+    }
     assert alerts(connection) == [("resolved", START + HOUR, START + 3 * HOUR, 0)]
     # An hour that still runs, and one that a live source has not been synced since, say nothing.
     put_hours(connection, acme, {THIS_HOUR: 0})
     assert evaluate(connection, [acme], START)["alerts_opened"] == 0
     connection.execute(
         "insert into public.data_sources (organization_id, source_type, source_name, time_zone, currency, last_sync_at, connection_config)"
-        " values (%s, 'woocommerce', 's', 'UTC', 'EUR', %s, '{\"$secrets\": {\"$enc\": \"v1\", \"kid\": \"k\", \"ct\": \"gAAAAA\"}}')",
+        ' values (%s, \'woocommerce\', \'s\', \'UTC\', \'EUR\', %s, \'{"$secrets": {"$enc": "v1", "kid": "k", "ct": "gAAAAA"}}\')',
         (acme, START + 5 * HOUR),
     )
     put_hours(connection, acme, series(START + 4 * HOUR, 0, 0))
@@ -132,7 +136,8 @@ def test_in_whatever_order_days_are_computed_the_same_alerts_stand(connection: C
         add_rule(connection, f"shop-{number}", confirm=confirm)
         values = [chance.choice([5, 9, 9.5, 10, 10.4, 10.5, 12, 20]) for _ in range(24 * days)]
         wanted[organization] = [
-            (start + fired * HOUR, None if cleared is None else start + cleared * HOUR) for fired, cleared in _model(values, confirm)
+            (start + fired * HOUR, None if cleared is None else start + cleared * HOUR)
+            for fired, cleared in _model(values, confirm)
         ]
         truth = series(start, *values)
         for day in range(days):

@@ -17,6 +17,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 THIS_HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 TODAY = THIS_HOUR.replace(hour=0)
+START_OF_RULES = TODAY - 2 * DAY
 ORDERS, SESSIONS, PURCHASES, SALES = 41, 1, 17, 50
 WOOCOMMERCE, EVENTS = 3, 5
 
@@ -45,7 +46,11 @@ def add_rule(connection: Connection, slug: str = "acme", name: str = "few", sinc
 
 
 def put_hours(
-    connection: Connection, organization: UUID, values: Mapping[datetime, float | str | None], metric: int = ORDERS, channel: int = WOOCOMMERCE
+    connection: Connection,
+    organization: UUID,
+    values: Mapping[datetime, float | str | None],
+    metric: int = ORDERS,
+    channel: int = WOOCOMMERCE,
 ) -> None:
     """Values of hours that are computed; 0 has no row, None is not computed. Their days become open, as the pipeline marks them."""
     _make_partitions(connection, values)
@@ -59,7 +64,11 @@ def put_hours(
 
 
 def put_days(
-    connection: Connection, organization: UUID, values: Mapping[datetime, float | str | None], metric: int = ORDERS, channel: int = WOOCOMMERCE
+    connection: Connection,
+    organization: UUID,
+    values: Mapping[datetime, float | str | None],
+    metric: int = ORDERS,
+    channel: int = WOOCOMMERCE,
 ) -> None:
     """The same of days, by their midnights UTC."""
     _make_partitions(connection, values)
@@ -78,7 +87,9 @@ def _make_partitions(connection: Connection, values: Mapping[datetime, Any]) -> 
     )
 
 
-def _put(connection: Connection, table: str, column: str, organization: UUID, at: Any, value: Any, metric: int, channel: int) -> None:
+def _put(
+    connection: Connection, table: str, column: str, organization: UUID, at: Any, value: Any, metric: int, channel: int
+) -> None:
     key = (organization, metric, channel, at)
     connection.execute(
         f"delete from public.{table} where organization_id = %s and metric_id = %s and channel_id = %s and {column} = %s".encode(),
@@ -99,7 +110,9 @@ def _close(connection: Connection, asset: str, organization: UUID, bucket: datet
     )
 
 
-def evaluate(connection: Connection, ids: Sequence[UUID], first: datetime, last: datetime | None = None, told_by: Sequence[str] = ()) -> dict[str, int]:
+def evaluate(
+    connection: Connection, ids: Sequence[UUID], first: datetime, last: datetime | None = None, told_by: Sequence[str] = ()
+) -> dict[str, int]:
     """One run over days, both included; sums of its figures."""
     rows = connection.execute(
         query("evaluate_alerts"),
@@ -109,7 +122,9 @@ def evaluate(connection: Connection, ids: Sequence[UUID], first: datetime, last:
     return {name: sum(row[name] for row in rows) for name in ("alerts_opened", "alerts_resolved", "alerts_withdrawn")}
 
 
-def alerts(connection: Connection, organization: UUID | None = None, columns: str = "state, fired, cleared, value") -> list[tuple[Any, ...]]:
+def alerts(
+    connection: Connection, organization: UUID | None = None, columns: str = "state, fired, cleared, value"
+) -> list[tuple[Any, ...]]:
     """(state, bucket in which it fired, bucket in which it cleared, current value) in their order."""
     names = columns.split(", ")
     found = connection.execute(

@@ -12,10 +12,11 @@ $$;
 -- next turn (a minute, doubled with each attempt, at most a quarter of an hour): a sender that dies before it says what came of it
 -- leaves them due again. Of an alert only its newest change is told, and not where the last that was told says the same, or nothing
 -- was told of what is withdrawn: an hour without a receiver ends with what is true then.
+drop function if exists private.claim_alert_notices(text, integer, timestamptz);
 create or replace function private.claim_alert_notices(to_channel text, most integer, at timestamptz)
 returns table (organization_id uuid, alert_id uuid, transition smallint, state text, organization text, rule text, alert_type text,
                channel text, metric text, message text, current_value numeric, threshold_value numeric, threshold_type text,
-               fired_bucket timestamptz, cleared_bucket timestamptz, time_zone text, attempts integer)
+               fired_bucket timestamptz, cleared_bucket timestamptz, time_zone text, attempts integer, has_failed boolean)
 language sql set search_path = '' as $$
     with newest as materialized (
         select n.organization_id, n.alert_id, max(n.transition) as transition
@@ -50,11 +51,11 @@ language sql set search_path = '' as $$
         where n.organization_id = y.organization_id and n.alert_id = y.alert_id and n.transition = y.transition and n.channel = to_channel
           -- (Asked again of the row itself: another sender may have taken it meanwhile.)
           and n.next_attempt_at <= at and n.delivered_at is null
-        returning n.organization_id, n.alert_id, n.transition, n.state, n.attempts
+        returning n.organization_id, n.alert_id, n.transition, n.state, n.attempts, n.error is not null as has_failed
     )
     select t.organization_id, t.alert_id, t.transition, t.state, o.slug, a.details ->> 'rule', a.alert_type::text, a.channel::text,
            a.metric::text, a.message, a.current_value, a.threshold_value, a.threshold_type::text, a.fired_bucket, a.cleared_bucket,
-           o.time_zone::text, t.attempts
+           o.time_zone::text, t.attempts, t.has_failed
     from taken t
     join public.performance_alerts a on a.organization_id = t.organization_id and a.id = t.alert_id
     join public.organizations o on o.id = t.organization_id
