@@ -10,7 +10,7 @@ from itertools import pairwise
 
 RAW_ASSETS = ("raw_google_analytics", "raw_meta_ads", "raw_woocommerce", "raw_shopify")
 HOUR_ASSETS = (*RAW_ASSETS, "orders", "event_tracking", "hourly_aggregates")
-DAY_ASSETS = ("daily_aggregates", "cohort_analysis", "funnel_analysis")
+DAY_ASSETS = ("daily_aggregates", "cohort_analysis", "funnel_analysis", "performance_alerts")
 # What follows an asset on the same partitions.
 _DOWNSTREAM = {
     "raw_google_analytics": ("hourly_aggregates",),

@@ -93,6 +93,7 @@ begin
         join public.organizations g on g.id = k.organization_id
         cross join lateral (values (k.bucket), (k.bucket + interval '59 minutes 59 seconds')) e (at)
     ) d;
+    perform private.mark_alert_days(closed_ids, closed_buckets, true);
     -- Cohorts go by the organisation's day of each order: where a store has another zone, its local hour can begin in the
     -- bucket and end an hour after it.
     perform private.mark_stale('cohort_analysis', array_agg(d.organization_id), array_agg(d.bucket))
