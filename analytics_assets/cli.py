@@ -13,6 +13,7 @@ from analytics_assets.commands import (
     data,
     demo,
     funnels,
+    insights,
     live,
     members,
     organization_life,
@@ -54,6 +55,7 @@ app.add_typer(sources.app, name="sources")
 app.command("collector")(collector.collector_command)
 app.add_typer(collector.keys_app, name="keys")
 app.add_typer(funnels.app, name="funnels")
+app.command("insights")(insights.insights_command)
 app.command("sandbox")(sandbox.sandbox_command)
 app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)

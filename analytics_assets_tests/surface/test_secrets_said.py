@@ -66,6 +66,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "funnels list": (),
     "funnels show": FUNNEL,
     "funnels remove": FUNNEL,
+    "insights": (*TO_ACME, "--all"),
     "live": (*TO_ACME, "--once"),
     "backfill": (*TO_ACME, *DAYS),
     "maintain": (),
