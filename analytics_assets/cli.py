@@ -15,6 +15,7 @@ from analytics_assets.commands import (
     demo,
     erase,
     funnels,
+    insights,
     live,
     members,
     organization_life,
@@ -68,6 +69,7 @@ app.command("collector")(collector.collector_command)
 app.add_typer(collector.keys_app, name="keys")
 app.add_typer(funnels.app, name="funnels")
 app.add_typer(alerts.app, name="alerts")
+app.command("insights")(insights.insights_command)
 app.command("sandbox")(sandbox.sandbox_command)
 app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)

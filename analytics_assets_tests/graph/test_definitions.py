@@ -27,6 +27,7 @@ ASSETS = {
     "cohort_analysis": {"orders", "event_tracking"},
     "funnel_analysis": {"event_tracking"},
     "performance_alerts": {"hourly_aggregates", "daily_aggregates"},
+    "ai_insights": {"hourly_aggregates"},
 }
 
 

@@ -73,6 +73,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "alerts list": (),
     "alerts show": TO_ACME,
     "alerts remove": (*TO_ACME, "--name", "few"),
+    "insights": (*TO_ACME, "--all"),
     "live": (*TO_ACME, "--once"),
     "backfill": (*TO_ACME, *DAYS),
     "retention set": (*TO_ACME, "--layer", "raw", "--days", "20"),
