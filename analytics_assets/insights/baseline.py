@@ -220,7 +220,7 @@ def _week(unlevelled: Floats, days: Floats, base: Floats) -> Floats:
     for day in range(7):
         for into, values in ((total, unlevelled), (actual, days), (usual, base)):
             moved = np.full(days.shape, np.nan)
-            moved[:, day * DAY :] = values[:, : values.shape[1] - day * DAY]
+            moved[:, day * DAY :] = values[:, : max(values.shape[1] - day * DAY, 0)]
             into += moved
     with np.errstate(divide="ignore", invalid="ignore"):
         large = np.abs(actual / usual - 1) >= _SMALLEST_DRIFT
