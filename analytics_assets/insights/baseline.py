@@ -103,14 +103,15 @@ def _trusted(difference: Floats, variance: Floats) -> Floats:
     return np.nan_to_num(difference * square / np.maximum(square + variance, 1e-30))
 
 
-def _profile(sums: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Median of the same clock window of the previous days, the weekday's trusted share of it, and days seen."""
+def _profile(sums: Floats, *, by_weekday: bool) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Median of the same clock window of the previous days, the weekday's trusted share of it (0: not asked), and days seen."""
     stack = _lagged(sums, range(1, BASELINE_DAYS + 1))
     middle, seen = _median(stack)
-    spread, _ = _median(np.abs(stack - middle[None].astype(np.float32)))
+    if not by_weekday:
+        return middle, np.zeros(1), seen
     weekday, weeks = _median(stack[6::7])
-    noise = (1.4826 * spread) ** 2 / np.maximum(weeks, 1)
-    share = _trusted(weekday - middle, noise) / np.maximum(middle, 1e-12)
+    spread, _ = _median(np.abs(stack - middle[None].astype(np.float32)))
+    share = _trusted(weekday - middle, (1.4826 * spread) ** 2 / np.maximum(weeks, 1)) / np.maximum(middle, 1e-12)
     return middle, np.where(middle > 0, share, 0.0), seen
 
 
@@ -176,7 +177,8 @@ def _score(values: Floats, is_count: Bools, alarm: float) -> Scores:
     shape = values.shape
     floor = np.where(is_count, 1.0, 1e-9)
     sums = {scale: rolling_sum(values, scale) for scale in SCALES}
-    profiles = {scale: _profile(sums[scale]) for scale in SCALES}
+    # Hours are too noisy to tell weekdays apart: they follow the six hours that end with them.
+    profiles = {scale: _profile(sums[scale], by_weekday=scale >= 6) for scale in SCALES}
     bases = {scale: profiles[scale][0] * (1 + profiles[24 if scale == 24 else 6][1]) for scale in SCALES}
     level = _level(sums[24], bases[24])
     score, scales = np.full(shape, np.nan), np.zeros(shape, dtype=np.int16)
