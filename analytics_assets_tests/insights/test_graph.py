@@ -1,5 +1,7 @@
 """ai_insights through Dagster's own runs: found, kept up to date, withdrawn, the same in any order; its checks, each by a fault."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +14,8 @@ from analytics_assets.insights.finding import find
 from analytics_assets.sql import query
 from analytics_assets_tests.graph.runs import check_results, run_hours
 from analytics_assets_tests.insights.shops import HOURS, NOW, add_hours, add_shop, at, drop, usual
-from analytics_assets_tests.woocommerce import Connection
+from analytics_assets_tests.woocommerce import Connection, add_organization, order, take_in
+from analytics_assets_tests.woocommerce import compute as aggregate
 
 ASSET = "ai_insights"
 # Ten to twenty hours ago, in the busy half of the day.
@@ -186,3 +189,26 @@ def test_every_check_finds_its_fault(connection: Connection, instance: dg.Dagste
                 {"keys": ["acme"], "start": at(FIRST), "end": NOW, "most": 20, "budget": 5},
             ).fetchall()
             assert rows and rows[0]["organization"] == "acme" and rows[0]["found"] >= 1, name
+
+
+def test_a_late_order_has_its_hour_looked_at_again(connection: Connection, tmp_path: Path) -> None:
+    acme = add_organization(connection, "acme")
+    hour = at(FIRST)
+    take_in(connection, tmp_path, "acme", "orders", [order(1, hour, "10.00")])
+    aggregate(connection, [acme], hour, hour + timedelta(hours=1))
+
+    def state() -> Any:
+        row = connection.execute("select status from partition_ledger where asset = %s and bucket = %s", (ASSET, hour)).fetchone()
+        connection.rollback()
+        return row and row["status"]
+
+    assert state() is None, "of a new hour they are looked for after it, in the same run"
+    compute(connection, [acme], FIRST, FIRST)
+    assert state() == "done"
+    aggregate(connection, [acme], hour, hour + timedelta(hours=1))
+    assert state() == "done", "nothing had changed"
+    take_in(connection, tmp_path, "acme", "orders", [order(1, hour, "7.00", modified=hour + timedelta(hours=1))])
+    aggregate(connection, [acme], hour, hour + timedelta(hours=1))
+    assert state() == "stale"
+    compute(connection, [acme], FIRST, FIRST)
+    assert state() == "done"

@@ -48,16 +48,23 @@ $$;
 
 -- The hourly series of the metrics, one row each: hours (int4) and values (float8) as bytes, since arrays of numbers take ten
 -- times as long to read in Python. delivered_to: up to where the channel's sources have been read; null: nobody reads them.
--- (Restricted by time first: the children are days.)
+-- (Both columns of a row hold its hours in the same order, whichever that is: put in order they took three times as long.)
 create or replace function private.insight_series(
     organization_ids uuid[], history_from timestamptz, until_time timestamptz, names text[])
 returns table (organization_id uuid, channel text, metric text, unit text, delivered_to timestamptz, hours bytea, "values" bytea)
 language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $$
-    select f.organization_id, c.channel, m.metric, m.unit, d.delivered_to,
-           string_agg(int4send(floor(extract(epoch from f."timestamp" - history_from) / 3600)::integer), '' order by f."timestamp"),
-           string_agg(float8send(f.value::float8), '' order by f."timestamp")
-    from public.hourly_facts f
-    join public.metrics m on m.metric_id = f.metric_id and m.metric = any (names) and m.hourly and m.kind = 'sum'
+    select f.organization_id, c.channel, m.metric, m.unit, d.delivered_to, f.hours, f.found
+    from (
+        select h.organization_id, h.channel_id, h.metric_id,
+               string_agg(int4send(floor(extract(epoch from h."timestamp" - history_from) / 3600)::integer), '') as hours,
+               string_agg(float8send(h.value::float8), '') as found
+        from public.hourly_facts h
+        where h.organization_id = any (organization_ids) and h."timestamp" >= history_from and h."timestamp" < until_time
+          and h.metric_id = any (array(
+              select k.metric_id from public.metrics k where k.metric = any (names) and k.hourly and k.kind = 'sum'))
+        group by 1, 2, 3
+    ) f
+    join public.metrics m on m.metric_id = f.metric_id
     join public.channels c on c.channel_id = f.channel_id
     left join (
         select s.organization_id, s.source_type, min(coalesce(s.last_sync_at, s.created_at)) as delivered_to
@@ -65,8 +72,6 @@ language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $
         where s.organization_id = any (organization_ids) and s.is_connected
         group by 1, 2
     ) d on d.organization_id = f.organization_id and d.source_type = c.channel
-    where f.organization_id = any (organization_ids) and f."timestamp" >= history_from and f."timestamp" < until_time
-    group by f.organization_id, c.channel, m.metric, m.unit, d.delivered_to
     order by f.organization_id, c.channel, m.metric
 $$;
 
