@@ -8,6 +8,7 @@ dispersion. A fifth horizon, 168 hours, compares a week with the days before wit
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,9 @@ _USUAL_DAILY_MAXIMUM = 2.8
 # Days resemble the days before them: a week's departures add up to more than those of seven independent days.
 _WEEK_INFLATION = 2.0
 _SMALLEST_DRIFT = 0.12
+# So many series at once stay within some hundred megabytes; sorting them leaves the interpreter free for another thread.
 _CHUNK = 400
+_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ def _edges(expected: Floats, dispersion: Floats, reach: Floats) -> tuple[Floats,
     return np.maximum(low, 0), ((root + reach / 2) ** 2 - 0.375) * dispersion
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def _score(values: Floats, is_count: Bools, alarm: float) -> Scores:
     shape = values.shape
     floor = np.where(is_count, 1.0, 1e-9)
@@ -243,6 +247,7 @@ def score_series(values: Floats, is_count: Bools, alarm: float) -> Scores:
     values = np.maximum(values, 0.0)
     begun = np.cumsum(np.nan_to_num(values) > 0, axis=1) > 0
     values = np.where(begun, values, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        parts = [_score(values[at : at + _CHUNK], is_count[at : at + _CHUNK], alarm) for at in range(0, len(values), _CHUNK)]
+    chunks = range(0, len(values), _CHUNK)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts = list(pool.map(lambda at: _score(values[at : at + _CHUNK], is_count[at : at + _CHUNK], alarm), chunks))
     return Scores(*(np.concatenate([getattr(part, name) for part in parts]) for name in Scores.__dataclass_fields__))

@@ -24,7 +24,7 @@ METRICS = (
 )  # fmt: skip
 # The collector takes in what comes: there is nobody who would have to read it first.
 _DELIVERED_AT_ONCE = "events"
-_ROWS_AT_ONCE = 400
+_ROWS_AT_ONCE = 800
 
 NDArrayInt = np.ndarray[Any, np.dtype[np.int64]]
 
