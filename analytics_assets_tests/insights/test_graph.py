@@ -113,6 +113,21 @@ def test_restated_data_withdraws_and_brings_back(connection: Connection) -> None
         assert (row["withdrawn_at"] is not None) == (not expected)
 
 
+def test_what_was_said_stands_when_its_history_is_gone(connection: Connection) -> None:
+    """An hour of which half the baseline has been dropped is computed again: nothing is withdrawn for want of history."""
+    acme = add_shop(connection, "acme", 1, INCIDENT)
+    compute(connection, [acme], FIRST, HOURS - 1)
+    before = said(connection, acme)
+    dropped_to = at(FIRST - 10 * DAY)
+    connection.execute('delete from hourly_facts where "timestamp" < %s', (dropped_to,))
+    connection.execute("update private.partition_steps set dropped_to = %s where parent = 'hourly_facts'", (dropped_to,))
+    connection.execute("select private.mark_stale(%s, array[%s], array[%s])", (ASSET, acme, at(FIRST)))
+    connection.commit()
+    (counts,) = compute(connection, [acme], FIRST, FIRST)
+    assert counts["hours"] == 1 and counts["insights_withdrawn"] == 0
+    assert said(connection, acme) == before and len(before) == 1
+
+
 def test_what_was_not_delivered_is_no_anomaly(connection: Connection) -> None:
     """A connected source that was last read before the hours in question; the same silence once it was read."""
     acme = add_shop(connection, "acme", 1, drop(FIRST, HOURS - 1, 0.0))

@@ -13,6 +13,13 @@ language sql stable set search_path = '' set jit = off as $$
     group by o.id
 $$;
 
+-- From here on the 21 days that an hour is compared with are all there. What was said of earlier ones stands: looked at again by a
+-- run over an old hour, with half of its history gone, it would be withdrawn for want of it.
+create or replace function private.insights_judged_from() returns timestamptz
+language sql stable set search_path = '' as $$
+    select coalesce(max(s.dropped_to) + interval '21 days', '-infinity') from private.partition_steps s where s.parent = 'hourly_facts'
+$$;
+
 -- Organisations with something open from from_time to to_time: which hours from history_from to until_time are computed (as
 -- numbers of hours from history_from, int4 each), and what else their insights' words and limits need. An hour that was computed
 -- and has changed since keeps its value until it is computed anew.
@@ -108,7 +115,7 @@ begin
         organization_id uuid, insight_key text, starts_at timestamptz, period_start timestamptz, period_end timestamptz,
         title text, description text, severity text, confidence_score numeric, data_points jsonb, recommendations jsonb,
         closed_at timestamptz, expires_at timestamptz)
-    where n.organization_id = any (ids);
+    where n.organization_id = any (ids) and n.starts_at >= private.insights_judged_from();
 
     create temp table insight_changes (organization_id uuid, kind text) on commit drop;
 
@@ -117,7 +124,7 @@ begin
         update public.ai_insights i
         set withdrawn_at = now(), closed_at = coalesce(i.closed_at, now()), updated_at = now()
         where i.organization_id = any (ids) and i.insight_type = 'anomaly' and i.withdrawn_at is null
-          and i.starts_at >= judged_from and i.starts_at < judged_to
+          and i.starts_at >= greatest(judged_from, private.insights_judged_from()) and i.starts_at < judged_to
           and not exists (
               select from pg_temp.found_insights n
               where n.organization_id = i.organization_id and n.insight_key = i.insight_key and n.starts_at = i.starts_at)
@@ -126,6 +133,11 @@ begin
     insert into pg_temp.insight_changes select w.organization_id, 'withdrawn' from withdrawn w;
 
     -- What is over closes before what goes on opens.
+    update public.ai_insights i
+    set closed_at = n.closed_at
+    from pg_temp.found_insights n
+    where i.organization_id = n.organization_id and i.insight_key = n.insight_key and i.starts_at = n.starts_at
+      and i.closed_at is null and n.closed_at is not null;
     with changed as (
         update public.ai_insights i
         set title = n.title, description = n.description, severity = n.severity, confidence_score = n.confidence_score,
