@@ -8,6 +8,7 @@ dispersion. A fifth horizon, 168 hours, compares a week with the days before wit
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,9 @@ _USUAL_DAILY_MAXIMUM = 2.8
 # Days resemble the days before them: a week's departures add up to more than those of seven independent days.
 _WEEK_INFLATION = 2.0
 _SMALLEST_DRIFT = 0.12
+# So many series at once stay within some hundred megabytes; sorting them leaves the interpreter free for another thread.
 _CHUNK = 400
+_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,15 @@ def _trusted(difference: Floats, variance: Floats) -> Floats:
     return np.nan_to_num(difference * square / np.maximum(square + variance, 1e-30))
 
 
-def _profile(sums: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Median of the same clock window of the previous days, the weekday's trusted share of it, and days seen."""
+def _profile(sums: Floats, *, by_weekday: bool) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Median of the same clock window of the previous days, the weekday's trusted share of it (0: not asked), and days seen."""
     stack = _lagged(sums, range(1, BASELINE_DAYS + 1))
     middle, seen = _median(stack)
-    spread, _ = _median(np.abs(stack - middle[None].astype(np.float32)))
+    if not by_weekday:
+        return middle, np.zeros(1), seen
     weekday, weeks = _median(stack[6::7])
-    noise = (1.4826 * spread) ** 2 / np.maximum(weeks, 1)
-    share = _trusted(weekday - middle, noise) / np.maximum(middle, 1e-12)
+    spread, _ = _median(np.abs(stack - middle[None].astype(np.float32)))
+    share = _trusted(weekday - middle, (1.4826 * spread) ** 2 / np.maximum(weeks, 1)) / np.maximum(middle, 1e-12)
     return middle, np.where(middle > 0, share, 0.0), seen
 
 
@@ -172,11 +176,13 @@ def _edges(expected: Floats, dispersion: Floats, reach: Floats) -> tuple[Floats,
     return np.maximum(low, 0), ((root + reach / 2) ** 2 - 0.375) * dispersion
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def _score(values: Floats, is_count: Bools, alarm: float) -> Scores:
     shape = values.shape
     floor = np.where(is_count, 1.0, 1e-9)
     sums = {scale: rolling_sum(values, scale) for scale in SCALES}
-    profiles = {scale: _profile(sums[scale]) for scale in SCALES}
+    # Hours are too noisy to tell weekdays apart: they follow the six hours that end with them.
+    profiles = {scale: _profile(sums[scale], by_weekday=scale >= 6) for scale in SCALES}
     bases = {scale: profiles[scale][0] * (1 + profiles[24 if scale == 24 else 6][1]) for scale in SCALES}
     level = _level(sums[24], bases[24])
     score, scales = np.full(shape, np.nan), np.zeros(shape, dtype=np.int16)
@@ -220,7 +226,7 @@ def _week(unlevelled: Floats, days: Floats, base: Floats) -> Floats:
     for day in range(7):
         for into, values in ((total, unlevelled), (actual, days), (usual, base)):
             moved = np.full(days.shape, np.nan)
-            moved[:, day * DAY :] = values[:, : values.shape[1] - day * DAY]
+            moved[:, day * DAY :] = values[:, : max(values.shape[1] - day * DAY, 0)]
             into += moved
     with np.errstate(divide="ignore", invalid="ignore"):
         large = np.abs(actual / usual - 1) >= _SMALLEST_DRIFT
@@ -241,6 +247,7 @@ def score_series(values: Floats, is_count: Bools, alarm: float) -> Scores:
     values = np.maximum(values, 0.0)
     begun = np.cumsum(np.nan_to_num(values) > 0, axis=1) > 0
     values = np.where(begun, values, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        parts = [_score(values[at : at + _CHUNK], is_count[at : at + _CHUNK], alarm) for at in range(0, len(values), _CHUNK)]
+    chunks = range(0, len(values), _CHUNK)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts = list(pool.map(lambda at: _score(values[at : at + _CHUNK], is_count[at : at + _CHUNK], alarm), chunks))
     return Scores(*(np.concatenate([getattr(part, name) for part in parts]) for name in Scores.__dataclass_fields__))

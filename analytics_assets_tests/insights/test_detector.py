@@ -146,7 +146,7 @@ def test_a_stuck_feed_is_told() -> None:
     } == set(range(4))
 
 
-@pytest.mark.parametrize("shape", [(0, DAYS * DAY), (3, 0), (3, 5), (3, 24), (3, 400)])
+@pytest.mark.parametrize("shape", [(0, DAYS * DAY), (3, 0), (3, 5), (3, 24), (3, 82), (3, 400)])
 def test_any_size_is_judged(shape: tuple[int, int]) -> None:
     values = np.ones(shape)
     scores = score_series(values, np.ones(shape[0], dtype=np.bool_), ALARM)

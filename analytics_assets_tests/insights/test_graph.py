@@ -1,5 +1,7 @@
 """ai_insights through Dagster's own runs: found, kept up to date, withdrawn, the same in any order; its checks, each by a fault."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +14,8 @@ from analytics_assets.insights.finding import find
 from analytics_assets.sql import query
 from analytics_assets_tests.graph.runs import check_results, run_hours
 from analytics_assets_tests.insights.shops import HOURS, NOW, add_hours, add_shop, at, drop, usual
-from analytics_assets_tests.woocommerce import Connection
+from analytics_assets_tests.woocommerce import Connection, add_organization, order, take_in
+from analytics_assets_tests.woocommerce import compute as aggregate
 
 ASSET = "ai_insights"
 # Ten to twenty hours ago, in the busy half of the day.
@@ -110,6 +113,21 @@ def test_restated_data_withdraws_and_brings_back(connection: Connection) -> None
         assert (row["withdrawn_at"] is not None) == (not expected)
 
 
+def test_what_was_said_stands_when_its_history_is_gone(connection: Connection) -> None:
+    """An hour of which half the baseline has been dropped is computed again: nothing is withdrawn for want of history."""
+    acme = add_shop(connection, "acme", 1, INCIDENT)
+    compute(connection, [acme], FIRST, HOURS - 1)
+    before = said(connection, acme)
+    dropped_to = at(FIRST - 10 * DAY)
+    connection.execute('delete from hourly_facts where "timestamp" < %s', (dropped_to,))
+    connection.execute("update private.partition_steps set dropped_to = %s where parent = 'hourly_facts'", (dropped_to,))
+    connection.execute("select private.mark_stale(%s, array[%s], array[%s])", (ASSET, acme, at(FIRST)))
+    connection.commit()
+    (counts,) = compute(connection, [acme], FIRST, FIRST)
+    assert counts["hours"] == 1 and counts["insights_withdrawn"] == 0
+    assert said(connection, acme) == before and len(before) == 1
+
+
 def test_what_was_not_delivered_is_no_anomaly(connection: Connection) -> None:
     """A connected source that was last read before the hours in question; the same silence once it was read."""
     acme = add_shop(connection, "acme", 1, drop(FIRST, HOURS - 1, 0.0))
@@ -186,3 +204,26 @@ def test_every_check_finds_its_fault(connection: Connection, instance: dg.Dagste
                 {"keys": ["acme"], "start": at(FIRST), "end": NOW, "most": 20, "budget": 5},
             ).fetchall()
             assert rows and rows[0]["organization"] == "acme" and rows[0]["found"] >= 1, name
+
+
+def test_a_late_order_has_its_hour_looked_at_again(connection: Connection, tmp_path: Path) -> None:
+    acme = add_organization(connection, "acme")
+    hour = at(FIRST)
+    take_in(connection, tmp_path, "acme", "orders", [order(1, hour, "10.00")])
+    aggregate(connection, [acme], hour, hour + timedelta(hours=1))
+
+    def state() -> Any:
+        row = connection.execute("select status from partition_ledger where asset = %s and bucket = %s", (ASSET, hour)).fetchone()
+        connection.rollback()
+        return row and row["status"]
+
+    assert state() is None, "of a new hour they are looked for after it, in the same run"
+    compute(connection, [acme], FIRST, FIRST)
+    assert state() == "done"
+    aggregate(connection, [acme], hour, hour + timedelta(hours=1))
+    assert state() == "done", "nothing had changed"
+    take_in(connection, tmp_path, "acme", "orders", [order(1, hour, "7.00", modified=hour + timedelta(hours=1))])
+    aggregate(connection, [acme], hour, hour + timedelta(hours=1))
+    assert state() == "stale"
+    compute(connection, [acme], FIRST, FIRST)
+    assert state() == "done"
