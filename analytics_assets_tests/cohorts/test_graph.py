@@ -163,7 +163,7 @@ def test_real_runs(connection: Connection, shops: list[UUID], instance: dg.Dagst
     connection.commit()
     result = run_days(instance, FIRST, END - timedelta(days=1), assets=("cohort_analysis",))
     assert result.success
-    assert all(check.passed for check in check_results(result).values()) and len(check_results(result)) == 4
+    assert all(check.passed for check in check_results(result).values()) and len(check_results(result)) == 5
     assert len(materialized(instance, "cohort_analysis")) == 28
     metadata: dict[str, Any] = {}
     for materialization in result.asset_materializations_for_node("cohort_analysis"):

@@ -62,7 +62,7 @@ def test_a_run_computes_and_shows_funnels(connection: Connection, instance: dg.D
         assert table(connection, organization) == counts(_events(), [FUNNEL], "UTC")
     connection.rollback()
     checks = check_results(result)
-    assert len(checks) == 5 and all(check.passed for check in checks.values())
+    assert len(checks) == 6 and all(check.passed for check in checks.values())
     assert len(materialized(instance, ASSET)) == 6
     metadata = _latest_metadata(instance)
     assert metadata["run_rows_written"].value == 6 and metadata["run_days"].value == 6
