@@ -114,7 +114,7 @@ def plan(
 
 def assets_of(organizations: Sequence[Organization]) -> list[str]:
     """What there is to compute for these organisations: everything but the raw assets of vendors that none of them has,
-    events where none of them tracks any, and funnels where they have none.
+    events where none of them tracks any, funnels and alerts where they have none.
 
     An asset without data costs Dagster as many events as one with data: a year of hours of one shop took twice as long.
     """
@@ -122,10 +122,13 @@ def assets_of(organizations: Sequence[Organization]) -> list[str]:
     with connect() as connection:
         rows = connection.execute(query("source_types"), {"organization_ids": ids}).fetchall()
         funnels = connection.execute(query("count_funnels"), {"organization_ids": ids}).fetchall()[0]["funnels"]
+        rules = connection.execute(query("count_alert_rules"), {"organization_ids": ids}).fetchall()[0]["rules"]
     present = {"event_tracking" if row["source_type"] == "events" else f"raw_{row['source_type']}" for row in rows}
     left_out = {name for name in (*RAW_ASSETS, "event_tracking") if name not in present}
     if not funnels:
         left_out.add("funnel_analysis")
+    if not rules:
+        left_out.add("performance_alerts")
     return [name for name in (*HOUR_ASSETS, *DAY_ASSETS) if name not in left_out]
 
 

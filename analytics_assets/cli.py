@@ -9,11 +9,13 @@ import typer
 from rich.markup import escape
 
 from analytics_assets.commands import (
+    alerts,
     collector,
     data,
     demo,
     erase,
     funnels,
+    insights,
     live,
     members,
     organization_life,
@@ -66,6 +68,8 @@ app.command("erase")(erase.erase_command)
 app.command("collector")(collector.collector_command)
 app.add_typer(collector.keys_app, name="keys")
 app.add_typer(funnels.app, name="funnels")
+app.add_typer(alerts.app, name="alerts")
+app.command("insights")(insights.insights_command)
 app.command("sandbox")(sandbox.sandbox_command)
 app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)

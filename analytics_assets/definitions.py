@@ -6,11 +6,14 @@ import dagster as dg
 
 from analytics_assets.aggregates.assets import daily_aggregates, hourly_aggregates
 from analytics_assets.aggregates.schedules import daily_tick, daily_tick_schedule, hourly_tick, hourly_tick_schedule
+from analytics_assets.alerts.assets import performance_alerts
+from analytics_assets.alerts.sensors import alert_notices
 from analytics_assets.cohorts.assets import cohort_analysis
 from analytics_assets.database import Database
 from analytics_assets.events.assets import event_tracking, realtime_sessions
 from analytics_assets.events.schedules import live_sessions, live_sessions_schedule
 from analytics_assets.funnels.assets import funnel_analysis
+from analytics_assets.insights.assets import ai_insights
 from analytics_assets.operations.alerts import operator_alerts
 from analytics_assets.operations.maintenance import maintenance, maintenance_schedule
 from analytics_assets.operations.sensors import stale_partitions
@@ -35,6 +38,8 @@ defs = dg.Definitions(
         daily_aggregates,
         cohort_analysis,
         funnel_analysis,
+        performance_alerts,
+        ai_insights,
     ],
     jobs=[registry_tick, source_sync, restatement, hourly_tick, daily_tick, live_sessions, maintenance],
     schedules=[
@@ -45,7 +50,7 @@ defs = dg.Definitions(
         live_sessions_schedule,
         maintenance_schedule,
     ],
-    sensors=[organization_keys, source_freshness, stale_partitions, operator_alerts],
+    sensors=[organization_keys, source_freshness, stale_partitions, operator_alerts, alert_notices],
     resources={"database": Database()},
     # SQL does the work: a process for every step would cost twenty times the step.
     executor=dg.in_process_executor,

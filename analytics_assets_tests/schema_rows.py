@@ -58,6 +58,9 @@ performance_alerts: organization_id = uuid 'e1', alert_type = 'threshold_breach'
 operator_alerts: organization_id = uuid 'e1', id = uuid 'e3', data_source_id = uuid 'e2', opened_at = {now}, failures = 3,\
  reason = 'failing', message = 'm', what_to_do = 'test'
 operator_notices: organization_id = uuid 'e1', alert_id = uuid 'e3', state = 'open', channel = 'slack'
+alert_rules: organization_id = uuid 'e1', name = 'low', channel = 'shopify', metric = 'orders', grain = 'hour', kind = 'below',\
+ threshold = 10, clear_threshold = 11
+alert_notices: organization_id = uuid 'e1', alert_id = uuid 'e3', transition = 1, channel = 'slack', state = 'open'
 event_tracking: organization_id = uuid 'e1', timestamp = {now}, session_id = 's', event_name = 'e', visitor_id = 'v'
 visitor_sessions: organization_id = uuid 'e1', started_at = {now}, last_activity = {later}, events = 2, page_views = 1,\
  is_own = true, session_id = 's', visitor_id = 'v'
@@ -101,10 +104,15 @@ raw_data_backup: source = 'fax'; stream = 'Orders!'; page = 0; content_sha256 = 
  window_start = {now}, window_end = {before}
 quarantine: level = 'book'; resolution = 'forgotten', resolved_at = {now}; resolution = 'discarded'; resolved_at = {now}
 ai_insights: severity = 'apocalyptic'; insight_type = 'gossip'; title = ''; confidence_score = 9.99; confidence_score = -0.01;\
- is_read = null; recommendations = '{{}}'; organization_id = uuid 'e2'
+ is_read = null; recommendations = '{{}}'; organization_id = uuid 'e2'; period_start = {now}, period_end = {before};\
+ withdrawn_at = {now}; is_dismissed = true; is_dismissed = null
 performance_alerts: alert_type = 'hunch'; threshold_type = 'around'; is_active = null; is_active = false; is_acknowledged = true;\
- resolved_at = {now}
+ resolved_at = {now}; withdrawn_at = {now}; rule_id = uuid 'e1'
 operator_alerts: reason = 'bored'; message = ''; failures = -1; resolved_at = {before}; organization_id = uuid 'e2'
+alert_rules: name = ''; channel = 'Radio!'; metric = 'luck'; grain = 'minute'; kind = 'around'; threshold = 'NaN', clear_threshold = 'NaN';\
+ clear_threshold = 9; kind = 'above'; kind = 'goal'; kind = 'change', threshold = 0; confirm = 0; minimum_base = -1;\
+ quiet_from = '22:00'; quiet_from = '22:00', quiet_to = '22:00'; is_active = null; organization_id = uuid 'e2'
+alert_notices: channel = 'fax'; state = 'maybe'; transition = 0; attempts = -1; is_silent = true; organization_id = uuid 'e2'
 event_tracking: event_name = ''; session_id = null; event_type = 'fax'; visitor_id = ''; user_id = 'other'; currency = 'eur'
 visitor_sessions: last_activity = {before}; events = 0; page_views = 3; session_id = ''; visitor_id = ''
 live_sessions: last_activity = {before}; is_active = null; device_type = 'toaster'; country = 'de'; country = 'D'
@@ -139,7 +147,19 @@ EXPLAINED = {
     "cohort_analysis": ["cohort_analysis_check", "cohort_analysis_date_begins_period"],
     "cohort_visits": ["cohort_visits_within_period", "cohort_visits_begins_period", "cohort_visits_not_before_cohort"],
     "funnel_analysis": ["funnel_analysis_check"],
-    "performance_alerts": ["performance_alerts_acknowledged_when", "performance_alerts_resolved_is_inactive"],
+    "performance_alerts": [
+        "performance_alerts_acknowledged_when",
+        "performance_alerts_resolved_is_inactive",
+        "performance_alerts_of_a_rule",
+        "performance_alerts_withdrawn_is_inactive",
+    ],
+    "alert_rules": [
+        "alert_rules_clear_inside",
+        "alert_rules_change_has_direction",
+        "alert_rules_goal_by_day",
+        "alert_rules_quiet_whole",
+    ],
+    "alert_notices": ["alert_notices_silent_is_done"],
     "event_tracking": ["event_tracking_check"],
     "visitor_sessions": ["visitor_sessions_activity_follows_start", "visitor_sessions_check"],
     "live_sessions": ["live_sessions_activity_follows_start"],
@@ -159,6 +179,8 @@ quarantine: reason = 'another'
 ai_insights: title = 'another'
 performance_alerts: current_value = 7
 operator_alerts: id = uuid 'e4'
+alert_rules: threshold = 5
+alert_notices: state = 'resolved'
 visitor_sessions: events = 3
 live_sessions: page_url = '/2'
 visitors: first_seen_at = {later}

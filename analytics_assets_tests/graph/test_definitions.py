@@ -26,6 +26,8 @@ ASSETS = {
     "realtime_sessions": {"event_tracking"},
     "cohort_analysis": {"orders", "event_tracking"},
     "funnel_analysis": {"event_tracking"},
+    "performance_alerts": {"hourly_aggregates", "daily_aggregates"},
+    "ai_insights": {"hourly_aggregates"},
 }
 
 
@@ -67,6 +69,7 @@ def test_definitions_are_loadable_and_complete() -> None:
         "organization_keys",
         "source_freshness",
         "stale_partitions",
+        "alert_notices",
     }
 
 

@@ -38,6 +38,8 @@ sync_streams               -    r     r      r     -      -      r       -      
 ai_insights                -    rw    rw     r     -      -      rw      -        r  riud
 performance_alerts         -    rw    rw     r     -      -      rw      -        r  riud
 funnels                    -    riw   r      r     -      -      riw     -        r  riud
+alert_rules                -    rw    r      r     -      -      rw      -        r  riud
+alert_notices              -    -     -      -     -      -      -       -        -  riud
 
 data_sources               -    rw    r      r     -      -      rw      -        r  riud
 event_keys                 -    r     r      r     -      -      r       r        r  riud

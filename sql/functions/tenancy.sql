@@ -31,3 +31,30 @@ end $$;
 
 create or replace trigger note_update before update of is_read on public.ai_insights
     for each row when (new.is_read <> old.is_read) execute function private.note_update();
+
+-- When an insight was dismissed is said by the database, as with alerts.
+create or replace function private.note_dismissal() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    new.dismissed_at := case when new.is_dismissed then now() end;
+    new.updated_at := now();
+    return new;
+end $$;
+
+create or replace trigger note_dismissal before update of is_dismissed on public.ai_insights
+    for each row when (new.is_dismissed <> old.is_dismissed) execute function private.note_dismissal();
+
+-- A rule that is taken up again judges from then on: what happened meanwhile wakes nobody.
+create or replace function private.note_alert_rule_switch() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    new.updated_at := now();
+    if new.is_active and not old.is_active then
+        new.judged_from := now();
+    end if;
+    return new;
+end $$;
+
+create or replace trigger note_alert_rule_switch before update of is_active, quiet_from, quiet_to on public.alert_rules
+    for each row when ((new.is_active, new.quiet_from, new.quiet_to) is distinct from (old.is_active, old.quiet_from, old.quiet_to))
+    execute function private.note_alert_rule_switch();

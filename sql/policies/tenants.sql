@@ -10,7 +10,7 @@ declare
         'hourly_facts', 'daily_facts', 'metric_observations', 'daily_observations',
         'orders', 'refunds', 'customers', 'order_sales',
         'event_tracking', 'visitor_sessions', 'live_sessions', 'visitors',
-        'cohort_analysis', 'funnel_analysis', 'funnels', 'ai_insights', 'performance_alerts',
+        'cohort_analysis', 'funnel_analysis', 'funnels', 'ai_insights', 'performance_alerts', 'alert_rules',
         'partition_ledger', 'sync_logs', 'sync_streams'];
     -- The same for all organisations.
     common constant text[] := array['channels', 'metrics', 'exchange_rates'];
@@ -18,9 +18,10 @@ declare
                                    'realtime_sessions', 'live_activity', 'connected_sources', 'source_status', 'ledger_status'];
     -- What some may change of the rows they read: [table, columns, roles of the organisation].
     changeable constant text[] := array[
-        ['ai_insights', 'is_read', '{owner,admin,member}'],
+        ['ai_insights', 'is_read, is_dismissed', '{owner,admin,member}'],
         ['performance_alerts', 'is_acknowledged', '{owner,admin,member}'],
         ['funnels', 'is_active, funnel_name, window_seconds, unit, steps', '{owner,admin}'],
+        ['alert_rules', 'is_active, quiet_from, quiet_to', '{owner,admin}'],
         ['data_sources', 'source_name, is_active, sync_frequency_minutes', '{owner,admin}']];
     -- What they may add: [table, columns, roles of the organisation].
     addable constant text[] := array[

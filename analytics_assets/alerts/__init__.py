@@ -1,0 +1,1 @@
+"""Alerts of organisations: rules, what fires and clears, and who is told."""

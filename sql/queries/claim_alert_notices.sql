@@ -1,0 +1,1 @@
+select * from private.claim_alert_notices(%(channel)s, %(most)s, %(at)s)

@@ -1,0 +1,1 @@
+select count(*) as rules from public.alert_rules where organization_id = any (%(organization_ids)s)
