@@ -10,6 +10,8 @@ begin
     -- event: 1 fires, 0 clears, null leaves things as they are: between clear_threshold and threshold, or not confirmed yet.
     create temp table judged_alert_buckets on commit drop as
     select c.rule_id, c.bucket, c.ends, c.value, c.signal,
+           max(c.bucket) filter (where c.signal is not null) over (
+               partition by c.rule_id order by c.bucket rows between unbounded preceding and 1 preceding) as bucket_before,
            case when c.is_reset then 0
                 when c.beyond > 0 and (c.beyond > 0.2 * abs(c.threshold) or c.in_a_row >= c.confirm) then 1
                 when case when c.is_above then c.signal <= c.clear_threshold else c.signal >= c.clear_threshold end then 0 end as event
@@ -25,6 +27,7 @@ begin
         ) p
     ) c
     where c.bucket >= c.window_from;
+    analyze pg_temp.judged_alert_buckets;
 
     -- Those that stand and reach into the window or begin in it.
     create temp table standing_alerts on commit drop as
@@ -49,6 +52,7 @@ begin
     ) e
     where e.event = 1 and e.before is distinct from 1;
 
+    analyze pg_temp.standing_alerts, pg_temp.alert_stretches;
     -- Which alert is which stretch: the earliest that it has an hour in common with, of each the other's first.
     create temp table alert_pairs on commit drop as
     select p.rule_id, p.id, p.fired_bucket
@@ -66,7 +70,9 @@ begin
     where p.stretch_no = 1 and p.alert_no = 1;
 
     create temp table alert_changes on commit drop as
-    with wanted as (
+    with newest as (
+        select j.rule_id, max(j.bucket) as bucket from pg_temp.judged_alert_buckets j where j.signal is not null group by 1
+    ), wanted as (
         select r.organization_id, r.rule_id, a.id as alert_id, s.fired_bucket, s.cleared_bucket, s.cleared_bucket is null as is_active,
                false as is_withdrawn, a.id is null as is_new
         from pg_temp.alert_stretches s
@@ -92,14 +98,11 @@ begin
         join pg_temp.due_alert_rules d using (rule_id)
         join public.alert_rules r on r.organization_id = w.organization_id and r.id = w.rule_id
         left join pg_temp.standing_alerts a on a.rule_id = w.rule_id and a.id = w.alert_id
-        left join lateral (
-            -- While it goes on: the newest; when it is over: the last in which it was not.
-            select j.bucket, j.ends, j.value, j.signal
-            from pg_temp.judged_alert_buckets j
-            where j.rule_id = w.rule_id and j.bucket >= w.fired_bucket and j.signal is not null and not w.is_withdrawn
-              and (w.cleared_bucket is null or j.bucket < w.cleared_bucket)
-            order by j.bucket desc limit 1
-        ) x on true
+        -- While it goes on: the newest; when it is over: the last in which it was not.
+        left join newest n on n.rule_id = w.rule_id and w.cleared_bucket is null
+        left join pg_temp.judged_alert_buckets e on e.rule_id = w.rule_id and e.bucket = w.cleared_bucket
+        left join pg_temp.judged_alert_buckets x
+            on x.rule_id = w.rule_id and x.bucket = coalesce(n.bucket, e.bucket_before) and x.bucket >= w.fired_bucket and not w.is_withdrawn
     )
     select s.organization_id, s.rule_id, coalesce(s.alert_id, gen_random_uuid()) as alert_id, s.fired_bucket, s.cleared_bucket,
            s.is_active, s.is_withdrawn, s.is_new, s.current_value, s.message, s.details,

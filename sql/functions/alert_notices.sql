@@ -59,7 +59,7 @@ language sql set search_path = '' as $$
     from taken t
     join public.performance_alerts a on a.organization_id = t.organization_id and a.id = t.alert_id
     join public.organizations o on o.id = t.organization_id
-    order by o.slug, a.fired_bucket, t.alert_id
+    order by o.slug, a.fired_bucket, a.details ->> 'rule', t.alert_id
 $$;
 
 -- What came of telling: delivered (with what it overtook), or why not. Returns how many that are.

@@ -30,7 +30,9 @@ begin
            coalesce(n.metric_id, m.metric_id) as numerator_id, q.metric_id as denominator_id, m.numerator_minus, m.scale,
            m.kind as metric_kind, w.window_from,
            -- Back to what the first bucket is compared with, and whether the ones before it were beyond the threshold.
-           w.window_from - case r.kind when 'goal' then interval '90 days' when 'change' then interval '14 days' else interval '6 days' end as scan_from,
+           w.window_from - case when r.kind = 'goal' then interval '90 days'
+               else case r.grain when 'day' then interval '6 days' else interval '7 hours' end
+                    + case r.kind when 'change' then interval '7 days' else interval '0' end end as scan_from,
            coalesce((select min(coalesce(s.last_sync_at, s.created_at)) from public.data_sources s
                      where s.organization_id = r.organization_id and s.is_active and s.is_connected
                        and r.channel in (s.source_type, 'all')), 'infinity') as covered_to
@@ -51,6 +53,7 @@ begin
             when 'hour' then greatest(date_trunc('hour', (d.first_day at time zone 'UTC' - interval '1 day') at time zone d.time_zone), hours_kept)
             else greatest(d.first_day - interval '2 days', days_kept) end as window_from
     ) w;
+    analyze pg_temp.due_alert_rules;
     perform private.find_alert_signals();
     perform private.find_alert_changes();
     perform private.end_alerts_of_rules(r.organization_id, array_agg(r.id))
