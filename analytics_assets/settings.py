@@ -217,7 +217,7 @@ class AlertSettings:
         if not failures.isdecimal() or not 1 <= int(failures) <= 100:
             raise SettingError(f"ANALYTICS_ALERT_AFTER_FAILURES={failures}: expected a number of failures from 1 to 100")
         return AlertSettings(
-            int(failures), _secret_address("ANALYTICS_ALERT_WEBHOOK_URL"), _secret_address("ANALYTICS_ALERT_SLACK_URL")
+            int(failures), secret_address("ANALYTICS_ALERT_WEBHOOK_URL"), secret_address("ANALYTICS_ALERT_SLACK_URL")
         )
 
     @property
@@ -226,7 +226,8 @@ class AlertSettings:
         return {name: url for name, url in (("webhook", self.webhook), ("slack", self.slack)) if url}
 
 
-def _secret_address(variable: str) -> str | None:
+def secret_address(variable: str) -> str | None:
+    """An address from the environment, None where it is not set. Raises SettingError, which never says the address."""
     text = os.environ.get(variable, "").strip()
     if not text:
         return None

@@ -8,12 +8,10 @@ from email.message import EmailMessage
 from typing import Any
 
 from analytics_assets.alerts.receivers import Mail
+from analytics_assets.webhooks import MOST_SECTIONS, escaped, section
 
 Row = Mapping[str, Any]
 
-# Slack takes 50 blocks of 3,000 characters.
-_SLACK_BLOCKS = 45
-_SLACK_TEXT = 2_900
 _SIGNS = {"open": ":red_circle:", "resolved": ":large_green_circle:", "withdrawn": ":white_circle:"}
 _WORDS = {"open": "ALERT", "resolved": "resolved", "withdrawn": "withdrawn, later data denies it"}
 
@@ -29,6 +27,7 @@ def as_json(notices: Sequence[Row]) -> dict[str, Any]:
     """Body for a webhook. Instants are ISO 8601, UTC; id and transition together are the same whenever a notice is sent again."""
     return {
         "version": 1,
+        "kind": "rule",
         "organization": notices[0]["organization"],
         "alerts": [
             {
@@ -53,20 +52,16 @@ def as_json(notices: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def as_slack(notices: Sequence[Row]) -> dict[str, Any]:
     """Body for an incoming webhook of Slack (and of what speaks its form): text for the notification, a block an alert."""
     blocks = []
-    for notice in notices[:_SLACK_BLOCKS]:
-        line = f"{_SIGNS[notice['state']]} *{_escaped(notice['organization'])}* {_WORDS[notice['state']]}: {_escaped(notice['message'])}"
-        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": line[:_SLACK_TEXT]}})
-    if len(notices) > _SLACK_BLOCKS:
-        more = f"and {len(notices) - _SLACK_BLOCKS} more: analytics alerts show --organization {notices[0]['organization']}"
-        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": more}})
-    return {"text": _escaped(headline(notices)), "blocks": blocks}
+    for notice in notices[:MOST_SECTIONS]:
+        line = f"{_SIGNS[notice['state']]} *{escaped(notice['organization'])}* {_WORDS[notice['state']]}: {escaped(notice['message'])}"
+        blocks.append(section(line))
+    if len(notices) > MOST_SECTIONS:
+        more = f"and {len(notices) - MOST_SECTIONS} more: analytics alerts show --organization {notices[0]['organization']}"
+        blocks.append(section(more))
+    return {"text": escaped(headline(notices)), "blocks": blocks}
 
 
 def as_email(notices: Sequence[Row], mail: Mail) -> EmailMessage:

@@ -6,9 +6,8 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from analytics_assets.settings import SettingError
+from analytics_assets.settings import SettingError, secret_address
 
 _NEAR = ("localhost", "127.0.0.1", "::1")
 _ADDRESS = re.compile(r"[^\s@<>,;\"']+@[^\s@<>,;\"']+")
@@ -39,7 +38,7 @@ class Receivers:
     @staticmethod
     def load() -> Receivers:
         """Reads the environment. Raises SettingError, which never says an address or a password."""
-        return Receivers(_address("ANALYTICS_ALERT_WEBHOOK_URL"), _address("ANALYTICS_ALERT_SLACK_URL"), _mail())
+        return Receivers(secret_address("ANALYTICS_ALERT_WEBHOOK_URL"), secret_address("ANALYTICS_ALERT_SLACK_URL"), _mail())
 
     @property
     def channels(self) -> list[str]:
@@ -49,20 +48,6 @@ class Receivers:
 
 def _given(variable: str) -> str:
     return os.environ.get(variable, "").strip()
-
-
-def _address(variable: str) -> str | None:
-    text = _given(variable)
-    if not text:
-        return None
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("https", "http") or (parts.scheme == "http" and host not in _NEAR):
-        raise SettingError(f"{variable}: expected an address such as https://hooks.example/path (http on this machine only)")
-    return text
 
 
 def _mail() -> Mail | None:

@@ -2,7 +2,7 @@
 
 Notices are rows that are made with the alert's change. One is delivered when the receiver took it; until then it is due again,
 with growing pauses. A sender that dies between the answer and its note sends once more. Addresses and passwords are secrets: they
-are in no message, and what the libraries would log or raise, which holds them, goes no further than here.
+are in no message, and what smtplib would raise, which holds them, goes no further than here.
 """
 
 from __future__ import annotations
@@ -12,27 +12,20 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import groupby
 from typing import Any
-
-import httpx
 
 from analytics_assets.alerts.messages import Row, as_email, as_json, as_slack
 from analytics_assets.alerts.receivers import Mail, Receivers
 from analytics_assets.database import Database
-from analytics_assets.sources.answers import silence_loggers
 from analytics_assets.sql import query
+from analytics_assets.webhooks import post
 
 #: Alerts that are taken at a time, of all organisations; those of one are one message.
 MOST_AT_ONCE = 200
-_TRIES = 2
 #: Messages of a round that a receiver may refuse before the rest is left for later.
 _MOST_FAILURES = 3
-_PAUSE = 0.5
-_TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 _MAIL_SECONDS = 5.0
-_HEADERS = {"user-agent": f"analytics-assets/{version('analytics-assets')}"}
 
 
 @dataclass
@@ -42,28 +35,6 @@ class Delivery:
     delivered: int = 0
     messages: int = 0
     problems: dict[str, str] = field(default_factory=dict)
-
-
-def send(url: str, payload: dict[str, Any]) -> str | None:
-    """POSTs JSON. None when the receiver took it, else why not; without the address. Tried twice where that may help."""
-    problem = "no answer"
-    with httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=False, headers=_HEADERS) as client:
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(_PAUSE)
-            try:
-                # Its body is not read: a receiver that answers without end keeps nobody.
-                with client.stream("POST", url, json=payload) as answer:
-                    status = answer.status_code
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                problem = f"no answer ({type(error).__name__})"
-                continue
-            if 200 <= status < 300:
-                return None
-            problem = f"the receiver answered {status}"
-            if status < 500 and status not in (408, 429):
-                break
-    return problem
 
 
 def send_mail(mail: Mail, notices: list[Row]) -> str | None:
@@ -92,9 +63,9 @@ def send_mail(mail: Mail, notices: list[Row]) -> str | None:
 
 def _tell(receivers: Receivers, channel: str, notices: list[Row]) -> str | None:
     if channel == "webhook" and receivers.webhook:
-        return send(receivers.webhook, as_json(notices))
+        return post(receivers.webhook, as_json(notices))
     if channel == "slack" and receivers.slack:
-        return send(receivers.slack, as_slack(notices))
+        return post(receivers.slack, as_slack(notices))
     return send_mail(receivers.email, notices) if receivers.email else "nobody is named"
 
 
@@ -105,7 +76,6 @@ def deliver(database: Database, receivers: Receivers, *, at: datetime | None = N
     refused before come last. at: the moment by which notices are due and quiet hours are read; now by default. The budget leaves a
     call that hangs its own timeouts within the minute that Dagster gives a sensor.
     """
-    silence_loggers()
     result = Delivery()
     for channel in receivers.channels:
         _deliver_by(database, receivers, channel, at or datetime.now(UTC), budget_seconds / len(receivers.channels), result)

@@ -1,8 +1,7 @@
 """Tells operators of alerts over HTTP: as JSON to a webhook, and in the form that Slack's incoming webhooks take.
 
 Notices are rows that are made with the alert. One is delivered when the receiver answered 2xx; until then it is due again, with
-growing pauses. A sender that dies between the answer and its note sends once more: at least once, never not at all. The address
-is a secret: it is in no message, and what httpx would log or raise, which holds it, goes no further than here.
+growing pauses. A sender that dies between the answer and its note sends once more: at least once, never not at all.
 """
 
 from __future__ import annotations
@@ -10,23 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
-
-import httpx
 
 from analytics_assets.database import Database
 from analytics_assets.settings import AlertSettings
-from analytics_assets.sources.answers import silence_loggers
 from analytics_assets.sql import query
+from analytics_assets.webhooks import escaped, post, section
 
 #: Notices in one call: an outage of a vendor is some calls, not a thousand.
 MOST_IN_A_CALL = 40
-_TRIES = 2
-_TIMEOUT = httpx.Timeout(8.0, connect=4.0)
-_HEADERS = {"user-agent": f"analytics-assets/{version('analytics-assets')}"}
-# Slack takes 50 blocks of 3,000 characters.
-_SLACK_TEXT = 2_900
 
 Row = Mapping[str, Any]
 
@@ -43,6 +34,7 @@ def as_json(notices: Sequence[Row]) -> dict[str, Any]:
     """Body for a webhook. Instants are ISO 8601, UTC; id and state together are the same whenever a notice is sent again."""
     return {
         "version": 1,
+        "kind": "source",
         "alerts": [
             {
                 "id": str(notice["alert_id"]),
@@ -71,47 +63,20 @@ def command(notice: Row) -> str:
     }.get(notice["what_to_do"], f"analytics sources test --organization {organization} --type {kind}")
 
 
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def as_slack(notices: Sequence[Row]) -> dict[str, Any]:
     """Body for an incoming webhook of Slack (and of what speaks its form): text for the notification, a block a notice."""
     opened = sum(notice["state"] == "open" for notice in notices)
     blocks = []
     for notice in notices:
         if notice["state"] == "open":
-            line = (
-                f":red_circle: *{_escaped(notice['organization'])}* {_escaped(notice['message'])}\n`{_escaped(command(notice))}`"
-            )
+            line = f":red_circle: *{escaped(notice['organization'])}* {escaped(notice['message'])}\n`{escaped(command(notice))}`"
         else:
-            line = f":large_green_circle: *{_escaped(notice['organization'])}* resolved: {_escaped(notice['message'])}"
-        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": line[:_SLACK_TEXT]}})
+            line = f":large_green_circle: *{escaped(notice['organization'])}* resolved: {escaped(notice['message'])}"
+        blocks.append(section(line))
     return {"text": f"analytics: {opened} alerts opened, {len(notices) - opened} resolved", "blocks": blocks}
 
 
 _BODIES = {"webhook": as_json, "slack": as_slack}
-
-
-def _send(client: httpx.Client, url: str, body: dict[str, Any]) -> str | None:
-    """None when the receiver took it, else why not; without the address."""
-    problem = "no answer"
-    for attempt in range(_TRIES):
-        if attempt:
-            time.sleep(0.5)
-        try:
-            # Its body is not read: a receiver that answers without end keeps nobody.
-            with client.stream("POST", url, json=body) as answer:
-                status = answer.status_code
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            problem = f"no answer ({type(error).__name__})"
-            continue
-        if 200 <= status < 300:
-            return None
-        problem = f"the receiver answered {status}"
-        if status < 500 and status not in (408, 429):
-            break
-    return problem
 
 
 def deliver(database: Database, settings: AlertSettings, *, budget_seconds: float = 15.0) -> Delivery:
@@ -119,28 +84,26 @@ def deliver(database: Database, settings: AlertSettings, *, budget_seconds: floa
 
     The budget leaves a call that hangs its own timeouts within the minute that Dagster gives a sensor.
     """
-    silence_loggers()
     result = Delivery()
     until = time.monotonic() + budget_seconds
-    with httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=False, headers=_HEADERS) as client:
-        for channel, url in settings.channels.items():
-            while time.monotonic() < until:
-                notices = database.rows(query("claim_operator_notices"), {"channel": channel, "most": MOST_IN_A_CALL})
-                if not notices:
-                    break
-                problem = _send(client, url, _BODIES[channel](notices))
-                database.rows(
-                    query("note_operator_notices"),
-                    {
-                        "channel": channel,
-                        "organizations": [notice["organization_id"] for notice in notices],
-                        "alerts": [notice["alert_id"] for notice in notices],
-                        "states": [notice["state"] for notice in notices],
-                        "problem": problem,
-                    },
-                )
-                if problem:
-                    result.problems[channel] = problem
-                    break
-                result.delivered += len(notices)
+    for channel, url in settings.channels.items():
+        while time.monotonic() < until:
+            notices = database.rows(query("claim_operator_notices"), {"channel": channel, "most": MOST_IN_A_CALL})
+            if not notices:
+                break
+            problem = post(url, _BODIES[channel](notices))
+            database.rows(
+                query("note_operator_notices"),
+                {
+                    "channel": channel,
+                    "organizations": [notice["organization_id"] for notice in notices],
+                    "alerts": [notice["alert_id"] for notice in notices],
+                    "states": [notice["state"] for notice in notices],
+                    "problem": problem,
+                },
+            )
+            if problem:
+                result.problems[channel] = problem
+                break
+            result.delivered += len(notices)
     return result

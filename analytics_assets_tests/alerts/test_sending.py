@@ -79,7 +79,7 @@ def test_alerts_of_a_tick_are_one_message_an_organisation(connection: Connection
 def test_a_receiver_that_is_away_loses_nothing_and_is_not_stormed(
     connection: Connection, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("analytics_assets.alerts.sending._PAUSE", 0)
+    monkeypatch.setattr("analytics_assets.webhooks._PAUSE", 0)
     monkeypatch.delenv("ANALYTICS_ALERT_SLACK_URL")
     caplog.set_level(logging.DEBUG)
     ids = _shops(connection, "acme")
