@@ -94,7 +94,7 @@ def test_a_late_event_is_computed_by_the_sensors_run(connection: Connection, ins
     assert sensed(instance) == []
     store(connection, [Message("late", AT + timedelta(minutes=50), acme, user="u9", type="page")])
     (request,) = sensed(instance)
-    assert [key.to_user_string() for key in request.asset_selection or []] == ["event_tracking", "hourly_aggregates"]
+    assert [key.to_user_string() for key in request.asset_selection or []] == [*ASSETS, "ai_insights"]
     assert request.tags["dagster/asset_partition_range_start"] == hour_key(AT, "acme")
     assert execute(instance, request).success
     assert hourly(connection, "acme", "events") == {AT: 10}
@@ -146,8 +146,8 @@ def test_a_backfill_takes_events_where_there_are_any(connection: Connection) -> 
     add_organization(connection, "bolt")
     store(connection, [Message("1", AT, acme, user="u")])
     days = ["daily_aggregates", "cohort_analysis"]
-    assert assets_of([get(connection, "acme")]) == ["orders", "event_tracking", "hourly_aggregates", *days]
-    assert assets_of([get(connection, "bolt")]) == ["orders", "hourly_aggregates", *days]
+    assert assets_of([get(connection, "acme")]) == ["orders", "event_tracking", "hourly_aggregates", "ai_insights", *days]
+    assert assets_of([get(connection, "bolt")]) == ["orders", "hourly_aggregates", "ai_insights", *days]
 
 
 def test_live_sessions_are_closed_by_their_job(connection: Connection, instance: dg.DagsterInstance) -> None:

@@ -49,7 +49,7 @@ def test_a_run_tells_one_incident_once(connection: Connection, instance: dg.Dags
     result = run_hours(instance, at(HOURS - 48), at(HOURS - 1), [ASSET])
     assert result.success
     checks = check_results(result)
-    assert len(checks) == 4 and all(check.passed for check in checks.values())
+    assert len(checks) == 5 and all(check.passed for check in checks.values())
     (insight,) = said(connection, acme)
     assert said(connection, calm) == []
     figures = insight["data_points"]

@@ -264,7 +264,7 @@ def aggregates(connection: Connection, organization: UUID, *left_out: str) -> di
 
 def complaints(connection: Connection, slug: str) -> dict[str, list[Any]]:
     """What the asset checks find, by query."""
-    values = {"keys": [slug], "start": FIRST, "end": LAST, "most": 1000, "source": "woocommerce", "asset": "orders"}
+    values = {"keys": [slug], "start": FIRST, "end": LAST, "most": 1000, "source": "woocommerce", "asset": "orders", "budget": 10}
     names = sorted(file.stem for file in (SQL_ROOT / "queries").glob("check_*.sql"))
     found = {name: connection.execute(query(name), values).fetchall() for name in names if "data_sources" not in name}
     connection.commit()
