@@ -34,8 +34,8 @@ class Answer:
     tokens: tuple[int, int] | None
 
 
-def require_library() -> None:
-    """Raises SettingError where the library is not installed."""
+def require_model(narrator: Narrator) -> None:
+    """Raises SettingError where the library is not installed, or does not know the model's provider. Asks nobody."""
     try:
         import pydantic_ai  # noqa: F401
     except ImportError:
@@ -43,6 +43,7 @@ def require_library() -> None:
             "ANALYTICS_NARRATIVE_KEY is set, but the library that asks language models is not installed: "
             "pip install 'analytics-assets[narrative]', or unset the key"
         ) from None
+    _model(narrator)
 
 
 def dollars(narrator: Narrator, sent: int, answered: int) -> Decimal:

@@ -85,8 +85,10 @@ def problem_of(text: str, facts: Facts, metrics: Iterable[str]) -> str | None:
     wrong = {"up": (_DOWN,), "down": (_UP,), None: (_UP, _DOWN)}[facts.direction]
     if any(pattern.search(text) for pattern in wrong):
         return "direction"
-    # An excuse, a greeting: not a word of the data.
-    return None if figures else "empty"
+    if not figures:
+        # An excuse, a greeting: not a word of the data.
+        return "empty"
+    return None if re.search(r"[.!?][\"'”’)]?$", text) else "unfinished"
 
 
 def _is_plain(character: str) -> bool:

@@ -18,9 +18,9 @@ from analytics_assets.insights.wording import channel_name, number
 
 _MOST_NAME = 200
 _MOST_FIGURES = 60
-# Words of the project in data_points; every other text is a name.
-_OURS = {"kind", "direction", "unit", "currency"}
-_PLAIN = re.compile(r"[a-z][a-z_]{0,29}|[A-Z]{3}")
+_KINDS = ("spike", "drop", "drift", "stuck")
+# Words of the project in data_points, told apart or not at all; every other text is a name.
+_OURS = {"metric", "channel", "kind", "direction", "unit", "currency"}
 _SHARES = ("share", "rate", "probability", "confidence")
 # Figures of the detector that no reader knows what to do with.
 _INNER = {"score", "horizon_hours", "share_of_day", "usual_day"}
@@ -31,7 +31,7 @@ class Facts:
     """sent: what the model is told, nothing else is. The rest is what its text is held against.
 
     Attributes:
-        numbers: plain figures; amounts: those that are money, of ``currency``; percents; durations: unit -> how many.
+        numbers: those without a unit; amounts: of ``currency``; percents; durations: unit -> how many.
         moments: local times that are told.
         direction: up, down, or None where neither may be said.
         names: placeholder -> name.
@@ -99,8 +99,8 @@ def _tell_series(
     if data.get("channel") in channels:
         told["channel"] = channel_name(str(data["channel"]))
     kind, direction = data.get("kind"), data.get("direction")
-    if isinstance(kind, str) and _PLAIN.fullmatch(kind):
-        told["kind"] = kind
+    if kind in _KINDS:
+        told["kind"] = str(kind)
     if direction in ("up", "down") and kind != "stuck":
         facts.direction = told["direction"] = str(direction)
 
@@ -155,7 +155,7 @@ def _tell_figures(facts: Facts, data: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for path, value in _paths(data):
         key = path[-1] if path else ""
-        if len(told) >= _MOST_FIGURES or key in _INNER or key in ("metric", "channel", *_OURS) or isinstance(value, bool):
+        if len(told) >= _MOST_FIGURES or key in _INNER | _OURS or isinstance(value, bool):
             continue
         name = " ".join(path).replace("_", " ")
         if isinstance(value, int | float):

@@ -116,7 +116,7 @@ def unknown_figure(text: str, facts: Facts) -> tuple[str | None, int]:
         (_PERCENT, "percentage", lambda found: _is_near(found, facts.percents)),
         (_DURATION, "duration", lambda found: _is_near(found, facts.durations.get(found["unit"], ()))),
         (_NUMBER_WORD, "number word", lambda found: _word_is_known(found, facts)),
-        (_PLAIN, "figure", lambda found: _is_near(found, facts.numbers | facts.amounts)),
+        (_PLAIN, "figure", lambda found: _is_near(found, facts.numbers)),
     )
     for pattern, kind, is_known in judged:
         for found in pattern.finditer(text):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analytics_assets.database import Database
-from analytics_assets.narratives.asking import MOST_ANSWERED, Answer, NoAnswer, ask, dollars, require_library
+from analytics_assets.narratives.asking import MOST_ANSWERED, Answer, NoAnswer, ask, dollars, require_model
 from analytics_assets.narratives.checking import MOST_CHARACTERS, clean, problem_of
 from analytics_assets.narratives.facts import Facts, facts_of
 from analytics_assets.narratives.settings import Narrator
@@ -54,12 +54,13 @@ def write(database: Database, narrator: Narrator, *, at: datetime | None = None)
 
     Raises SettingError where the library is missing, or model or price are unknown.
     """
-    require_library()
     until = time.monotonic() + narrator.run_seconds
     result = Written()
     due = database.rows(query("narratives_due"), {"at": at or datetime.now(UTC), "most": narrator.run_calls})
     if not due:
         return result
+    # Before anything is set aside for a call that cannot be made.
+    require_model(narrator)
     catalogue = database.rows(query("metric_catalogue"))
     units = {row["metric"]: row["unit"] for row in catalogue}
     channels = frozenset(catalogue[0]["channels"])

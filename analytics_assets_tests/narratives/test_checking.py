@@ -57,6 +57,8 @@ amount: Sales came to 1,200 EUR.
 figure: Orders came to 32.
 figure: Orders came to 31 of 81.
 figure: Orders came to 62.
+figure: Orders came to 1,235.
+unfinished: Sales fell by 62 %, to 31 orders where
 figure: Sales came to 1.234,56.
 figure: Sales fell 3x, to 31 orders.
 figure: Sales fell 62 percentage points, to 31 orders.
@@ -147,7 +149,7 @@ _CLOSE = st.one_of(st.integers(0, 9_999), st.integers(1_000, 4_000), st.integers
 def test_no_other_figure_stands(value: int, form: str) -> None:
     """Of any whole number only what rounds a figure of the data."""
     told = {"%": [61.54, 61.25], "EUR": [1234.56, 3210.0, 1975.44]}
-    allowed = next((figures for mark, figures in told.items() if mark in form), [31.0, 80.0, 1234.56, 3210.0, 1975.44])
+    allowed = next((figures for mark, figures in told.items() if mark in form), [31.0, 80.0])
     stands = problem_of(form.format(value), facts(), UNITS) is None
     if stands:
         assert any(abs(value - figure) <= max(0.5, 0.01 * figure) for figure in allowed)

@@ -287,8 +287,10 @@ def test_settings_that_cannot_be_are_named(
     assert said in str(caught.value) and KEY not in str(caught.value)
 
 
-def test_models_of_providers_have_prices_and_are_told_apart(model: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from analytics_assets.narratives.asking import ask, dollars
+def test_models_of_providers_have_prices_and_are_told_apart(
+    connection: Connection, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analytics_assets.narratives.asking import dollars
 
     for name in ("URL", "PRICE"):
         monkeypatch.delenv(f"ANALYTICS_NARRATIVE_{name}")
@@ -301,8 +303,8 @@ def test_models_of_providers_have_prices_and_are_told_apart(model: ModelServer, 
         assert narrator is not None
         with pytest.raises(SettingError, match="the price of"):
             dollars(narrator, 1, 1)
+    _add(connection)
+    monkeypatch.setenv("ANALYTICS_NARRATIVE_PRICE", "1/1")
     monkeypatch.setenv("ANALYTICS_NARRATIVE_MODEL", "nobody:words")
-    narrator = Narrator.load()
-    assert narrator is not None
-    with pytest.raises(SettingError, match="cannot be asked"):
-        ask(narrator, "", "", 1.0)
+    refused("ANALYTICS_NARRATIVE_MODEL=nobody:words: cannot be asked", "narratives", "write")
+    assert model.calls == [] and _rows(connection, "select * from narrative_calls") == [], "nothing is set aside"

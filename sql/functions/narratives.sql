@@ -62,7 +62,7 @@ language sql stable set search_path = '' as $$
       and i.severity in ('high', 'critical') and coalesce(i.closed_at > at - interval '2 days', true) and coalesce(i.expires_at > at, true)
       and k.refusals < 2
       and (k.calls = 0 or k.last + least(interval '10 minutes' * power(2, least(k.calls - 1, 10)), interval '1 day') <= at)
-      and coalesce(private.narratives_paused_until() <= at, true)
+      and coalesce((select private.narratives_paused_until()) <= at, true)
     order by private.severity_rank(i.severity) desc, coalesce(i.starts_at, i.created_at) desc, i.organization_id, i.id
     limit most
 $$;
