@@ -1,11 +1,14 @@
 -- Insights in a language model's words: the text beside the template's, which organisations agree to it, and what was asked of it.
--- A column without a default; its check holds where there is nothing yet.
--- squawk-ignore-file constraint-missing-not-valid
+-- (The check holds where there is nothing yet; insights are some thousands, and few of them are in the index.)
+-- squawk-ignore-file constraint-missing-not-valid, require-concurrent-index-creation
 alter table public.ai_insights
     add column narrative text,
     add constraint ai_insights_narrative_length check (length(narrative) between 1 and 4000);
 comment on column public.ai_insights.narrative is
     'description in a language model''s words, every figure of it checked; null: the template stands. Dropped when what it tells changes.';
+-- (Every minute it is looked for what is due, over all organisations.)
+create index ai_insights_unworded_idx on public.ai_insights (coalesce(closed_at, 'infinity'))
+    where narrative is null and withdrawn_at is null and not is_dismissed and severity in ('high', 'critical');
 
 create table public.narrative_consents (
     organization_id uuid primary key references public.organizations (id) on delete cascade,
