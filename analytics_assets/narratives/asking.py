@@ -16,6 +16,7 @@ from analytics_assets.sources.answers import silence_loggers
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
+    from pydantic_ai.settings import ModelSettings
 
 #: Of an answer, what a model thinks before it included.
 MOST_ANSWERED = 1_500
@@ -75,9 +76,8 @@ def ask(narrator: Narrator, instructions: str, prompt: str, seconds: float) -> A
 async def _ask(narrator: Narrator, instructions: str, prompt: str, seconds: float) -> Answer:
     from pydantic_ai import ModelRequest
     from pydantic_ai.direct import model_request
-    from pydantic_ai.settings import ModelSettings
 
-    limits = ModelSettings(max_tokens=MOST_ANSWERED, timeout=seconds, max_retries=0)
+    limits = _limits(narrator, seconds)
     made = _model(narrator)
     try:
         async with asyncio.timeout(seconds), made as model:
@@ -92,6 +92,17 @@ async def _ask(narrator: Narrator, instructions: str, prompt: str, seconds: floa
     usage = response.usage
     tokens = (max(usage.input_tokens, 0), max(usage.output_tokens, 0))
     return Answer((response.text or "").strip(), tokens if any(tokens) else None)
+
+
+def _limits(narrator: Narrator, seconds: float) -> ModelSettings:
+    from pydantic_ai.settings import ModelSettings
+
+    if narrator.url is None and narrator.model.startswith("openai"):
+        from pydantic_ai.models.openai import OpenAIResponsesModelSettings
+
+        # Else OpenAI keeps what it was sent for a month.
+        return OpenAIResponsesModelSettings(max_tokens=MOST_ANSWERED, timeout=seconds, max_retries=0, openai_store=False)
+    return ModelSettings(max_tokens=MOST_ANSWERED, timeout=seconds, max_retries=0)
 
 
 def _kind(error: Exception) -> str:

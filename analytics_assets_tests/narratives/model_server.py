@@ -1,4 +1,4 @@
-"""A server on the loopback address that speaks OpenAI's chat form, and says what it is told to say."""
+"""A server on the loopback address that speaks OpenAI's forms (chat completions, responses), and says what it is told to say."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ def _send(handler: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) ->
     handler.wfile.write(content)
 
 
+def _response(text: str) -> dict[str, Any]:
+    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed"}
+    usage = {"input_tokens": 400, "output_tokens": 100, "total_tokens": 500}
+    details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+    return {
+        "id": "r", "object": "response", "created_at": 1, "model": "gpt-4o-mini", "status": "completed", "parallel_tool_calls": False,
+        "tool_choice": "auto", "tools": [], "usage": usage | details,
+        "output": [message | {"content": [{"type": "output_text", "text": text, "annotations": []}]}],
+    }  # fmt: skip
+
+
 @contextmanager
 def serving() -> Iterator[ModelServer]:
     """A server in a thread."""
@@ -82,8 +93,10 @@ def serving() -> Iterator[ModelServer]:
                 answer(self)
             elif isinstance(answer, int):
                 # Providers quote the key and the prompt.
-                said = f"refused {self.headers['authorization']} {body['messages']}"
+                said = f"refused {self.headers['authorization']} {body}"
                 _send(self, answer, {"error": {"message": said, "type": "x", "code": "x"}})
+            elif self.path.endswith("/responses"):
+                _send(self, 200, _response(answer))
             else:
                 message = {"role": "assistant", "content": answer}
                 choice = {"index": 0, "finish_reason": "stop", "message": message}

@@ -17,6 +17,7 @@ from analytics_assets.narratives.sensors import narratives
 from analytics_assets.narratives.settings import Narrator
 from analytics_assets.narratives.writing import Written, write
 from analytics_assets.settings import SettingError
+from analytics_assets.sql import query
 from analytics_assets_tests.insights.shops import HOURS, add_hours, add_shop, at, drop, usual
 from analytics_assets_tests.insights.test_graph import FIRST, compute
 from analytics_assets_tests.narratives.model_server import Answer, ModelServer, garbage, hang_up, serving, trickle
@@ -231,6 +232,27 @@ def test_words_for_figures_that_changed_meanwhile_are_thrown_away(connection: Co
     assert _told(connection) == [(None, "template")]
 
 
+def test_two_writers_ask_once(connection: Connection, model: ModelServer) -> None:
+    """Both have read that it is due; and one that comes in between finds nothing to do."""
+    _add(connection)
+    database = Database()
+    (due,) = database.rows(query("narratives_due"), {"at": datetime.now(UTC), "most": 5})
+    limits = {"tokens": 10, "dollars": 0, "token_limit": 100, "dollar_limit": 1}
+    first, second = (database.rows(query("begin_narrative"), {**due, **limits})[0] for _ in range(2))
+    assert first["call_id"] is not None and (second["call_id"], second["refusal"]) == (None, "taken")
+    assert _write().outcomes == {} and model.calls == []
+    # It died: ten minutes later another asks.
+    connection.execute("update narrative_calls set called_at = called_at - interval '11 minutes'")
+    connection.commit()
+    model.answers = [GOOD]
+    assert _write().outcomes == {"written": 1}
+    late = {"organization_id": due["organization_id"], "call_id": first["call_id"], "outcome": "written", "reason": None,
+            "tokens": 1, "dollars": 0, "narrative": "late"}  # fmt: skip
+    database.rows(query("finish_narrative"), late)
+    database.rows(query("finish_narrative"), late | {"narrative": "twice"})
+    assert [text for text, _ in _told(connection)] == ["late"], "of the same figures, and noted once"
+
+
 def test_a_corrected_insight_loses_its_text_and_gets_another(connection: Connection, model: ModelServer) -> None:
     factor = drop(FIRST, FIRST + 7)
     acme = add_shop(connection, "acme", 1, factor, "Europe/Berlin")
@@ -285,6 +307,20 @@ def test_settings_that_cannot_be_are_named(
     with pytest.raises(SettingError) as caught:
         Narrator.load()
     assert said in str(caught.value) and KEY not in str(caught.value)
+
+
+def test_a_provider_is_told_to_keep_nothing(connection: Connection, model: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenAI by its own name, at its usual form and price."""
+    _add(connection)
+    for name in ("URL", "PRICE"):
+        monkeypatch.delenv(f"ANALYTICS_NARRATIVE_{name}")
+    monkeypatch.setenv("ANALYTICS_NARRATIVE_MODEL", "openai:gpt-4o-mini")
+    monkeypatch.setenv("OPENAI_BASE_URL", model.url)
+    model.answers = [GOOD]
+    assert _write().outcomes == {"written": 1}
+    assert (model.calls[0]["model"], model.calls[0]["store"], model.keys) == ("gpt-4o-mini", False, [f"Bearer {KEY}"])
+    (call,) = _rows(connection, "select tokens, dollars from narrative_calls")
+    assert call["tokens"] == 500 and 0 < call["dollars"] < 0.01
 
 
 def test_models_of_providers_have_prices_and_are_told_apart(
