@@ -14,8 +14,8 @@ _PUNCTUATION = frozenset(" .,;:!?'\"()%+-–—−/€$£¥’‘“”")
 # A host or file name; nobody follows a link that is not there.
 _LINK = re.compile(r"[\w-]\.[a-z]{2,}|://|\bwww\b|\bhttps?\b|\bmailto\b", re.IGNORECASE)
 _UP = re.compile(
-    r"\b(?:ris(?:e[ns]?|ing)|rose|increas\w*|gr(?:ow\w*|ew)|up|upwards?|upturn|higher|highest|above|surg\w*|jump\w*|climb\w*|gain\w*|"
-    r"spik\w*|soar\w*|exceed\w*|more|outperform\w*|improv\w*|boom\w*|rally|rallied|rocket\w*|better|strong\w*)\b",
+    r"\b(?:ris(?:e[ns]?|ing)|rose|increas\w*|gr(?:ow\w*|ew)|(?<!follow )(?<!look )up|upwards?|upturn|higher|highest|above|surg\w*|jump\w*|climb\w*|gain\w*|"
+    r"spik\w*|soar\w*|exceed\w*|(?<!no )(?<!out )more|outperform\w*|improv\w*|boom\w*|rally|rallied|rocket\w*|better|strong\w*)\b",
     re.IGNORECASE,
 )
 _DOWN = re.compile(

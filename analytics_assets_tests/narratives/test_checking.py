@@ -44,7 +44,7 @@ Between 10am and 6 p.m. on March 3rd revenue was €1,234.56.
 Sales were -62 % for 8 hours, beside the 21 days before; 1,975 EUR are at stake.
 Orders came to 31. Ask the payment provider for failed payments, and see what happened on 2026-03-03.
 About 1.2k EUR of sales came in; 3.2 thousand EUR were usual.
-For eight hours sales came to 1,230 EUR.
+For eight hours sales came to 1,230 EUR, no more than that. Follow up with the payment provider.
 Orders fell (31 for 80).
 """
 REFUSED = """

@@ -13,6 +13,7 @@ import psycopg.types.json
 import pytest
 
 from analytics_assets.database import Database
+from analytics_assets.insights.previews import describe_insights
 from analytics_assets.narratives.sensors import narratives
 from analytics_assets.narratives.settings import Narrator
 from analytics_assets.narratives.writing import Written, write
@@ -267,6 +268,8 @@ def test_a_corrected_insight_loses_its_text_and_gets_another(connection: Connect
     model.answers = [say()]
     assert _write().outcomes == {"written": 1}
     ((first, _),) = _told(connection)
+    preview = describe_insights(Database(), [acme], at(FIRST), at(HOURS - 1))["preview"]
+    assert first is not None and first in str(preview.value)
     orders = np.round(usual(1, 30.0) * factor)
     orders[FIRST + 2] += 3
     add_hours(connection, acme, "woocommerce", {"orders": orders, "total_sales": orders * 40.0, "items_sold": orders * 2})
