@@ -18,6 +18,7 @@ from analytics_assets.commands import (
     insights,
     live,
     members,
+    narratives,
     organization_life,
     organizations,
     raw_pages,
@@ -70,6 +71,7 @@ app.add_typer(collector.keys_app, name="keys")
 app.add_typer(funnels.app, name="funnels")
 app.add_typer(alerts.app, name="alerts")
 app.command("insights")(insights.insights_command)
+app.add_typer(narratives.app, name="narratives")
 app.command("sandbox")(sandbox.sandbox_command)
 app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)

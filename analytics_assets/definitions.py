@@ -14,6 +14,7 @@ from analytics_assets.events.assets import event_tracking, realtime_sessions
 from analytics_assets.events.schedules import live_sessions, live_sessions_schedule
 from analytics_assets.funnels.assets import funnel_analysis
 from analytics_assets.insights.assets import ai_insights
+from analytics_assets.narratives.sensors import narratives
 from analytics_assets.operations.alerts import operator_alerts
 from analytics_assets.operations.maintenance import maintenance, maintenance_schedule
 from analytics_assets.operations.sensors import stale_partitions
@@ -50,7 +51,7 @@ defs = dg.Definitions(
         live_sessions_schedule,
         maintenance_schedule,
     ],
-    sensors=[organization_keys, source_freshness, stale_partitions, operator_alerts, alert_notices],
+    sensors=[organization_keys, source_freshness, stale_partitions, operator_alerts, alert_notices, narratives],
     resources={"database": Database()},
     # SQL does the work: a process for every step would cost twenty times the step.
     executor=dg.in_process_executor,

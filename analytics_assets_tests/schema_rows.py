@@ -61,6 +61,9 @@ operator_notices: organization_id = uuid 'e1', alert_id = uuid 'e3', state = 'op
 alert_rules: organization_id = uuid 'e1', name = 'low', channel = 'shopify', metric = 'orders', grain = 'hour', kind = 'below',\
  threshold = 10, clear_threshold = 11
 alert_notices: organization_id = uuid 'e1', alert_id = uuid 'e3', transition = 1, channel = 'slack', state = 'open'
+narrative_consents: organization_id = uuid 'e1', is_given = true
+narrative_calls: organization_id = uuid 'e1', id = uuid 'e3', insight_id = uuid 'e2', version = uuid 'e2', called_at = {now}, dollars = 0.1,\
+ tokens = 5
 event_tracking: organization_id = uuid 'e1', timestamp = {now}, session_id = 's', event_name = 'e', visitor_id = 'v'
 visitor_sessions: organization_id = uuid 'e1', started_at = {now}, last_activity = {later}, events = 2, page_views = 1,\
  is_own = true, session_id = 's', visitor_id = 'v'
@@ -105,7 +108,7 @@ raw_data_backup: source = 'fax'; stream = 'Orders!'; page = 0; content_sha256 = 
 quarantine: level = 'book'; resolution = 'forgotten', resolved_at = {now}; resolution = 'discarded'; resolved_at = {now}
 ai_insights: severity = 'apocalyptic'; insight_type = 'gossip'; title = ''; confidence_score = 9.99; confidence_score = -0.01;\
  is_read = null; recommendations = '{{}}'; organization_id = uuid 'e2'; period_start = {now}, period_end = {before};\
- withdrawn_at = {now}; is_dismissed = true; is_dismissed = null
+ withdrawn_at = {now}; is_dismissed = true; is_dismissed = null; narrative = ''
 performance_alerts: alert_type = 'hunch'; threshold_type = 'around'; is_active = null; is_active = false; is_acknowledged = true;\
  resolved_at = {now}; withdrawn_at = {now}; rule_id = uuid 'e1'
 operator_alerts: reason = 'bored'; message = ''; failures = -1; resolved_at = {before}; organization_id = uuid 'e2'
@@ -113,6 +116,9 @@ alert_rules: name = ''; channel = 'Radio!'; metric = 'luck'; grain = 'minute'; k
  clear_threshold = 9; kind = 'above'; kind = 'goal'; kind = 'change', threshold = 0; confirm = 0; minimum_base = -1;\
  quiet_from = '22:00'; quiet_from = '22:00', quiet_to = '22:00'; is_active = null; organization_id = uuid 'e2'
 alert_notices: channel = 'fax'; state = 'maybe'; transition = 0; attempts = -1; is_silent = true; organization_id = uuid 'e2'
+narrative_consents: is_given = null; organization_id = uuid 'e2'
+narrative_calls: dollars = -1; tokens = -1; outcome = 'maybe'; outcome = 'written'; outcome = 'failed', answered_at = {later}; reason = 'r';\
+ answered_at = {before}; answered_at = {later}; organization_id = uuid 'e2'
 event_tracking: event_name = ''; session_id = null; event_type = 'fax'; visitor_id = ''; user_id = 'other'; currency = 'eur'
 visitor_sessions: last_activity = {before}; events = 0; page_views = 3; session_id = ''; visitor_id = ''
 live_sessions: last_activity = {before}; is_active = null; device_type = 'toaster'; country = 'de'; country = 'D'
@@ -160,6 +166,7 @@ EXPLAINED = {
         "alert_rules_quiet_whole",
     ],
     "alert_notices": ["alert_notices_silent_is_done"],
+    "narrative_calls": ["narrative_calls_answered_after", "narrative_calls_begun_is_open", "narrative_calls_says_why"],
     "event_tracking": ["event_tracking_check"],
     "visitor_sessions": ["visitor_sessions_activity_follows_start", "visitor_sessions_check"],
     "live_sessions": ["live_sessions_activity_follows_start"],
@@ -181,6 +188,8 @@ performance_alerts: current_value = 7
 operator_alerts: id = uuid 'e4'
 alert_rules: threshold = 5
 alert_notices: state = 'resolved'
+narrative_consents: is_given = false
+narrative_calls: tokens = 6
 visitor_sessions: events = 3
 live_sessions: page_url = '/2'
 visitors: first_seen_at = {later}

@@ -80,6 +80,9 @@ def _show(row: dict[str, Any], zone: ZoneInfo) -> None:
         soft_wrap=True,
     )
     _say(f"         {when}{state}, confidence {row['confidence_score']}")
+    # A model's words stand before the template's, which they are made of.
+    if row["narrative"]:
+        _say(f"         {row['narrative']} (worded by a language model)")
     _say(f"         {row['description']}")
     for advice in row["recommendations"]:
         _say(f"         - {advice}")

@@ -21,6 +21,9 @@ _COLUMNS = dg.TableSchema(
         dg.TableColumn("period_end", "timestamptz", "and end here"),
         dg.TableColumn("title", "varchar(255)"),
         dg.TableColumn("description", "text", "What, how much, since when, compared with what; the organisation's time zone"),
+        dg.TableColumn(
+            "narrative", "text", "The same in a language model's words, its figures checked; null: the template stands"
+        ),
         dg.TableColumn("severity", "varchar(20)", "medium, high, critical: by size and by share of a usual day"),
         dg.TableColumn("confidence_score", "numeric(3, 2)", "How many alarms of such a size are true"),
         dg.TableColumn("data_points", "jsonb", "The figures of the text, and of each series that moved with it"),

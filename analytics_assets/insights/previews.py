@@ -17,6 +17,7 @@ from analytics_assets.insights.baseline import DAY, Scores, score_series
 from analytics_assets.insights.finding import Window, window_of
 from analytics_assets.insights.incidents import ALARM
 from analytics_assets.insights.series import read_all
+from analytics_assets.markdown import table
 from analytics_assets.sql import query
 
 _DRAWN = 4
@@ -81,8 +82,11 @@ def describe_insights(database: Database, ids: list[UUID], start: datetime, end:
         if place is not None:
             one = slice(place, place + 1)
             drawn.append((row, batch.rows[place], score_series(np.vstack(batch.rows[one]), batch.is_count[one], ALARM)))
-    table = pd.DataFrame(rows)[["organization", "severity", "confidence", "title", "starts_at"]]
-    shown: dict[str, Any] = {"preview": dg.MetadataValue.md(table.to_markdown(index=False))}
+    shown_columns = ["organization", "severity", "confidence", "title", "starts_at"]
+    # Written after the run that finds an insight: a later one shows it.
+    if any(row["narrative"] for row in rows):
+        shown_columns.append("narrative")
+    shown: dict[str, Any] = {"preview": dg.MetadataValue.md(table(pd.DataFrame(rows)[shown_columns].fillna("")))}
     if drawn:
         shown["plot"] = dg.MetadataValue.md(_picture(drawn, window))
     return shown

@@ -29,6 +29,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:,.2f}"
 
 
+def channel_name(channel: str) -> str:
+    """As its vendor writes it."""
+    return _NAMES.get(channel, channel.replace("_", " "))
+
+
 def _change(incident: Incident) -> float | None:
     return 100 * (incident.actual / incident.expected - 1) if incident.expected > 0 else None
 

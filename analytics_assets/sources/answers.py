@@ -19,7 +19,14 @@ from analytics_assets.sources.redactor import Redactor
 
 #: Who says to come back later than that is asked again after it: a slip there must not stop a source for years.
 LONGEST_WAIT = timedelta(days=1)
-_LOGGERS = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
+_PARTS = ("connection", "http11", "http2", "proxy", "socks")
+# (httpx2, httpcore2 and openai: what the language model of narratives is asked through.)
+_LOGGERS = (
+    "httpx",
+    "httpx2",
+    *(f"{name}.{part}" for name in ("httpcore", "httpcore2") for part in _PARTS),
+    "openai._base_client",
+)
 _GZIP, _ZLIB, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
@@ -28,7 +35,7 @@ def _is_warning(record: logging.LogRecord) -> bool:
 
 
 def silence_loggers() -> None:
-    """Keeps httpx and httpcore from logging calls: at INFO whole URLs, and a query may be a key; at DEBUG headers.
+    """Keeps HTTP clients from logging calls: at INFO whole URLs, and a query may be a key; at DEBUG headers and bodies.
 
     A filter, since a level would be undone by whoever configures logging next.
     """

@@ -70,6 +70,7 @@ def test_definitions_are_loadable_and_complete() -> None:
         "source_freshness",
         "stale_partitions",
         "alert_notices",
+        "narratives",
     }
 
 

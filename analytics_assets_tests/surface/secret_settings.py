@@ -13,13 +13,14 @@ _KEYS = "ANALYTICS_CONNECTION_KEYS"
 _MADE_UP = (
     "ANALYTICS_GOOGLE_CLIENT_SECRET",
     "ANALYTICS_META_APP_SECRET",
+    "ANALYTICS_NARRATIVE_KEY",
     "ANALYTICS_SHOPIFY_CLIENT_SECRET",
     "ANALYTICS_SMTP_PASSWORD",
     "PGPASSWORD",
 )
 
 # Of an address the path is the secret; nobody listens at this port.
-_ADDRESSES = ("ANALYTICS_ALERT_WEBHOOK_URL", "ANALYTICS_ALERT_SLACK_URL")
+_ADDRESSES = ("ANALYTICS_ALERT_WEBHOOK_URL", "ANALYTICS_ALERT_SLACK_URL", "ANALYTICS_NARRATIVE_URL")
 _NOWHERE = "http://127.0.0.1:9/"
 
 
@@ -28,7 +29,8 @@ def secret_environment(url: str) -> dict[str, str]:
     secrets = {name: made_up(name, _MARKS) for name in _MADE_UP}
     if make_url(url).password is None:
         del secrets["PGPASSWORD"]  # the server's own way in may be there
-    return {"DATABASE_URL": url, _KEYS: ",".join(Fernet.generate_key().decode() for _ in range(2)), **secrets} | {
+    plain = {"ANALYTICS_NARRATIVE_MODEL": "words"}
+    return {"DATABASE_URL": url, **plain, _KEYS: ",".join(Fernet.generate_key().decode() for _ in range(2)), **secrets} | {
         name: _NOWHERE + made_up(name, _MARKS) for name in _ADDRESSES
     }
 

@@ -40,6 +40,8 @@ performance_alerts         -    rw    rw     r     -      -      rw      -      
 funnels                    -    riw   r      r     -      -      riw     -        r  riud
 alert_rules                -    rw    r      r     -      -      rw      -        r  riud
 alert_notices              -    -     -      -     -      -      -       -        -  riud
+narrative_consents         -    riw   r      r     -      -      riw     -        r  riud
+narrative_calls            -    -     -      -     -      -      -       -        -  riud
 
 data_sources               -    rw    r      r     -      -      rw      -        r  riud
 event_keys                 -    r     r      r     -      -      r       r        r  riud

@@ -10,6 +10,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
           'data_sources', 'sync_logs', 'sync_streams', 'raw_data_backup', 'raw_page_digests', 'raw_report_digests', 'quarantine',
           'orders', 'refunds', 'customers', 'order_sales', 'metric_observations', 'daily_observations', 'hourly_facts', 'daily_facts',
           'ai_insights', 'performance_alerts', 'operator_alerts', 'operator_notices', 'alert_rules', 'alert_notices',
+          'narrative_consents', 'narrative_calls',
           'event_tracking', 'visitor_sessions', 'live_sessions', 'visitors', 'visitor_days', 'event_identities',
           'event_messages', 'event_keys', 'funnels', 'cohort_analysis', 'funnel_analysis',
           'cohort_members', 'cohort_persons', 'cohort_visits', 'cohort_orders', 'cohort_state',

@@ -44,6 +44,9 @@ end $$;
 create or replace trigger note_dismissal before update of is_dismissed on public.ai_insights
     for each row when (new.is_dismissed <> old.is_dismissed) execute function private.note_dismissal();
 
+create or replace trigger note_update before update of is_given on public.narrative_consents
+    for each row when (new.is_given <> old.is_given) execute function private.note_update();
+
 -- A rule that is taken up again judges from then on: what happened meanwhile wakes nobody.
 create or replace function private.note_alert_rule_switch() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -10,7 +10,7 @@ declare
         'hourly_facts', 'daily_facts', 'metric_observations', 'daily_observations',
         'orders', 'refunds', 'customers', 'order_sales',
         'event_tracking', 'visitor_sessions', 'live_sessions', 'visitors',
-        'cohort_analysis', 'funnel_analysis', 'funnels', 'ai_insights', 'performance_alerts', 'alert_rules',
+        'cohort_analysis', 'funnel_analysis', 'funnels', 'ai_insights', 'performance_alerts', 'alert_rules', 'narrative_consents',
         'partition_ledger', 'sync_logs', 'sync_streams'];
     -- The same for all organisations.
     common constant text[] := array['channels', 'metrics', 'exchange_rates'];
@@ -22,10 +22,12 @@ declare
         ['performance_alerts', 'is_acknowledged', '{owner,admin,member}'],
         ['funnels', 'is_active, funnel_name, window_seconds, unit, steps', '{owner,admin}'],
         ['alert_rules', 'is_active, quiet_from, quiet_to', '{owner,admin}'],
+        ['narrative_consents', 'is_given', '{owner,admin}'],
         ['data_sources', 'source_name, is_active, sync_frequency_minutes', '{owner,admin}']];
     -- What they may add: [table, columns, roles of the organisation].
     addable constant text[] := array[
-        ['funnels', 'organization_id, funnel_name, window_seconds, unit, steps', '{owner,admin}']];
+        ['funnels', 'organization_id, funnel_name, window_seconds, unit, steps', '{owner,admin}'],
+        ['narrative_consents', 'organization_id, is_given', '{owner,admin}']];
     -- Where columns are withheld: [table, the ones to read].
     partly constant text[] := array[
         ['data_sources', 'organization_id, id, source_type, source_name, time_zone, currency, is_active, is_connected, last_sync_at, '

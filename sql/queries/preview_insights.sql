@@ -1,5 +1,5 @@
 -- Insights whose incident began from start to end, the gravest first.
-select o.slug as organization, i.severity, i.confidence_score as confidence, i.title, i.data_points ->> 'channel' as channel,
+select o.slug as organization, i.severity, i.confidence_score as confidence, i.title, i.narrative, i.data_points ->> 'channel' as channel,
        i.data_points ->> 'metric' as metric, i.starts_at, i.period_start, i.period_end, i.organization_id
 from public.ai_insights i
 join public.organizations o on o.id = i.organization_id

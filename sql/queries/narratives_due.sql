@@ -1,0 +1,1 @@
+select * from private.narratives_due(%(at)s, %(most)s)
