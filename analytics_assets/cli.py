@@ -14,6 +14,7 @@ from analytics_assets.commands import (
     demo,
     erase,
     funnels,
+    insights,
     live,
     members,
     organization_life,
@@ -66,6 +67,7 @@ app.command("erase")(erase.erase_command)
 app.command("collector")(collector.collector_command)
 app.add_typer(collector.keys_app, name="keys")
 app.add_typer(funnels.app, name="funnels")
+app.command("insights")(insights.insights_command)
 app.command("sandbox")(sandbox.sandbox_command)
 app.command("live")(live.live_command)
 app.command("demo")(demo.demo_command)

@@ -8,6 +8,7 @@ tenths of a run's time. In the step they also speak when some organisations fail
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -116,6 +117,7 @@ def ledgered_asset(
     describe: Describe,
     checks: Sequence[SqlCheck],
     prepare: Prepare | None = None,
+    code_files: Sequence[Path] = (),
 ) -> dg.AssetsDefinition:
     """An asset of which one run computes a rectangle of partitions with one statement.
 
@@ -124,6 +126,7 @@ def ledgered_asset(
         statement: name of the query that computes; it takes ids, start, end (instants, UTC) and run_id, and returns a
             row of figures an organisation that had work.
         sql_files: the files (relative to sql/) whose text is the asset's code_version.
+        code_files: files of Python that compute too; their text is part of the code_version.
         prepare: what is done before the statement, outside of its transaction; it gives further parameters for it.
         describe: preview and plot for the metadata, from (database, organisation ids, first and last bucket).
     """
@@ -152,7 +155,7 @@ def ledgered_asset(
                 description=description,
                 skippable=True,
                 group_name=GROUP,
-                code_version=version_of(*sql_files),
+                code_version=version_of(*sql_files, code=code_files),
                 owners=["team:analytics"],
                 tags={"layer": layer},
                 kinds=kinds,

@@ -101,7 +101,8 @@ raw_data_backup: source = 'fax'; stream = 'Orders!'; page = 0; content_sha256 = 
  window_start = {now}, window_end = {before}
 quarantine: level = 'book'; resolution = 'forgotten', resolved_at = {now}; resolution = 'discarded'; resolved_at = {now}
 ai_insights: severity = 'apocalyptic'; insight_type = 'gossip'; title = ''; confidence_score = 9.99; confidence_score = -0.01;\
- is_read = null; recommendations = '{{}}'; organization_id = uuid 'e2'
+ is_read = null; recommendations = '{{}}'; organization_id = uuid 'e2'; period_start = {now}, period_end = {before};\
+ withdrawn_at = {now}; is_dismissed = true; is_dismissed = null
 performance_alerts: alert_type = 'hunch'; threshold_type = 'around'; is_active = null; is_active = false; is_acknowledged = true;\
  resolved_at = {now}
 operator_alerts: reason = 'bored'; message = ''; failures = -1; resolved_at = {before}; organization_id = uuid 'e2'

@@ -11,7 +11,7 @@ from analytics_assets.partition_keys import ORGANIZATION, day_key, hour_key, ran
 hourly_tick = dg.define_asset_job(
     "hourly_tick",
     selection=dg.AssetSelection.assets(*HOUR_ASSETS),
-    description="One hour (or a range) of all organisations: raw pages, orders, tracked events, hourly aggregates, and their "
+    description="One hour (or a range) of all organisations: raw pages, orders, tracked events, hourly aggregates, insights, and their "
     "checks.",
     executor_def=dg.in_process_executor,
 )

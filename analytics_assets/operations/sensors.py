@@ -49,7 +49,7 @@ def stale_partitions(context: dg.SensorEvaluationContext, database: Database) ->
             connection.execute(
                 query("mark_missing_hours"),
                 {
-                    "assets": ["orders", "event_tracking", "hourly_aggregates"],
+                    "assets": ["orders", "event_tracking", "hourly_aggregates", "ai_insights"],
                     "start": max(hours_from, this_hour - _GAPS_BACK),
                     # The tick of the last hour may still be under way.
                     "end": this_hour - timedelta(hours=1),

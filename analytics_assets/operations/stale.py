@@ -9,16 +9,17 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 RAW_ASSETS = ("raw_google_analytics", "raw_meta_ads", "raw_woocommerce", "raw_shopify")
-HOUR_ASSETS = (*RAW_ASSETS, "orders", "event_tracking", "hourly_aggregates")
+HOUR_ASSETS = (*RAW_ASSETS, "orders", "event_tracking", "hourly_aggregates", "ai_insights")
 DAY_ASSETS = ("daily_aggregates", "cohort_analysis", "funnel_analysis")
 # What follows an asset on the same partitions.
 _DOWNSTREAM = {
-    "raw_google_analytics": ("hourly_aggregates",),
-    "raw_meta_ads": ("hourly_aggregates",),
-    "raw_woocommerce": ("orders", "hourly_aggregates"),
-    "raw_shopify": ("orders", "hourly_aggregates"),
-    "orders": ("hourly_aggregates",),
-    "event_tracking": ("hourly_aggregates",),
+    "raw_google_analytics": ("hourly_aggregates", "ai_insights"),
+    "raw_meta_ads": ("hourly_aggregates", "ai_insights"),
+    "raw_woocommerce": ("orders", "hourly_aggregates", "ai_insights"),
+    "raw_shopify": ("orders", "hourly_aggregates", "ai_insights"),
+    "orders": ("hourly_aggregates", "ai_insights"),
+    "event_tracking": ("hourly_aggregates", "ai_insights"),
+    "hourly_aggregates": ("ai_insights",),
 }
 # Beyond so many runs it is cheaper to compute whole rectangles: what is up to date in them costs a read, no write.
 MOST_RUNS = 20

@@ -49,6 +49,7 @@ LINEAGE = [
     "daily_aggregates",
     "cohort_analysis",
     "funnel_analysis",
+    "ai_insights",
 ]
 COMPUTED = ["orders", "hourly_aggregates"]
 # Organisation: time zone. Half an hour off UTC too.

@@ -26,6 +26,7 @@ ASSETS = {
     "realtime_sessions": {"event_tracking"},
     "cohort_analysis": {"orders", "event_tracking"},
     "funnel_analysis": {"event_tracking"},
+    "ai_insights": {"hourly_aggregates"},
 }
 
 

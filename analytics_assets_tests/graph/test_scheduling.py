@@ -122,7 +122,7 @@ def test_late_data_is_computed_again_and_only_that(connection: Connection, insta
     assert isinstance(result, dg.SensorResult)
     requests = result.run_requests or []
     assert [(request.job_name, [key.to_user_string() for key in request.asset_selection or []]) for request in requests] == [
-        ("hourly_tick", ["raw_woocommerce", "orders", "hourly_aggregates"])
+        ("hourly_tick", ["raw_woocommerce", "orders", "hourly_aggregates", "ai_insights"])
     ]
     assert requests[0].tags["dagster/asset_partition_range_start"] == f"{AT:%Y-%m-%d-%H:%M}|acme"
     assert requests[0].tags["dagster/asset_partition_range_end"] == f"{AT:%Y-%m-%d-%H:%M}|acme"
@@ -153,15 +153,18 @@ class TestPlan:
 
     def test_a_range_is_one_run_from_the_most_upstream_open_asset_on(self) -> None:
         open_buckets = [OpenBucket("hourly_aggregates", "a", AT + i * HOUR, False) for i in range(3)]
-        assert plan_requests(open_buckets, ["a"]) == [Request(("hourly_aggregates",), ("a",), AT, AT + 2 * HOUR)]
+        assert plan_requests(open_buckets, ["a"]) == [Request(("hourly_aggregates", "ai_insights"), ("a",), AT, AT + 2 * HOUR)]
         open_buckets += [OpenBucket("orders", "a", AT + i * HOUR, False) for i in range(3)]
-        assert plan_requests(open_buckets, ["a"]) == [Request(("orders", "hourly_aggregates"), ("a",), AT, AT + 2 * HOUR)]
+        assert plan_requests(open_buckets, ["a"]) == [
+            Request(("orders", "hourly_aggregates", "ai_insights"), ("a",), AT, AT + 2 * HOUR)
+        ]
 
     def test_a_run_is_of_the_open_assets_and_what_follows_them(self) -> None:
         chains = {
-            ("raw_google_analytics",): ("raw_google_analytics", "hourly_aggregates"),
-            ("raw_shopify", "raw_meta_ads"): ("raw_meta_ads", "raw_shopify", "orders", "hourly_aggregates"),
-            ("orders", "hourly_aggregates"): ("orders", "hourly_aggregates"),
+            ("raw_google_analytics",): ("raw_google_analytics", "hourly_aggregates", "ai_insights"),
+            ("raw_shopify", "raw_meta_ads"): ("raw_meta_ads", "raw_shopify", "orders", "hourly_aggregates", "ai_insights"),
+            ("orders", "hourly_aggregates"): ("orders", "hourly_aggregates", "ai_insights"),
+            ("ai_insights",): ("ai_insights",),
         }
         for assets, chain in chains.items():
             assert plan_requests([OpenBucket(asset, "a", AT, False) for asset in assets], ["a"]) == [
@@ -182,7 +185,7 @@ class TestPlan:
     def test_many_organisations_share_a_run(self) -> None:
         keys = [f"k{number:03}" for number in range(500)]
         requests = plan_requests([OpenBucket("orders", key, AT, False) for key in keys], keys)
-        assert requests == [Request(("orders", "hourly_aggregates"), tuple(keys), AT, AT)]
+        assert requests == [Request(("orders", "hourly_aggregates", "ai_insights"), tuple(keys), AT, AT)]
 
     def test_scattered_work_of_many_organisations_stays_few_runs(self) -> None:
         keys = [f"k{number:03}" for number in range(200)]

@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "funnels show": FUNNEL,
     "funnels remove": FUNNEL,
     "erase": (*TO_ACME, "--email", "ann@shop.example"),
+    "insights": (*TO_ACME, "--all"),
     "live": (*TO_ACME, "--once"),
     "backfill": (*TO_ACME, *DAYS),
     "retention set": (*TO_ACME, "--layer", "raw", "--days", "20"),

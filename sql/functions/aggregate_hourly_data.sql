@@ -108,6 +108,12 @@ begin
             (case when z.organization_id is not null then k.bucket + interval '119 minutes 59 seconds' end)) e (at)
         where e.at is not null
     ) d;
+    -- Insights that were found before the hour changed. (Those of a new hour are looked for after it, in the same run.)
+    perform private.mark_stale('ai_insights', array_agg(k.organization_id), array_agg(k.bucket))
+    from unnest(closed_ids, closed_buckets) k (organization_id, bucket)
+    join public.partition_ledger l
+        on l.organization_id = k.organization_id and l.asset = 'ai_insights' and l.bucket = k.bucket and l.status = 'done'
+       and l.bucket >= from_time and l.bucket < to_time;
 
     return query
     select k.organization_id, sum(k.written)::bigint, sum(k.deleted)::bigint,

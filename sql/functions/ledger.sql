@@ -3,7 +3,7 @@
 -- What turns there are, in the order in which a transaction takes several of them.
 create or replace function private.turns() returns text[]
 language sql immutable parallel safe set search_path = '' as $$
-    select array['raw', 'entities', 'events', 'event_hours', 'event_days', 'hourly', 'daily', 'cohorts', 'funnels']
+    select array['raw', 'entities', 'events', 'event_hours', 'event_days', 'hourly', 'daily', 'cohorts', 'funnels', 'insights']
 $$;
 
 -- Takes the transaction's turn for these organisations: two computations of one kind over one organisation run one

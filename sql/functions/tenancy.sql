@@ -31,3 +31,15 @@ end $$;
 
 create or replace trigger note_update before update of is_read on public.ai_insights
     for each row when (new.is_read <> old.is_read) execute function private.note_update();
+
+-- When an insight was dismissed is said by the database, as with alerts.
+create or replace function private.note_dismissal() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    new.dismissed_at := case when new.is_dismissed then now() end;
+    new.updated_at := now();
+    return new;
+end $$;
+
+create or replace trigger note_dismissal before update of is_dismissed on public.ai_insights
+    for each row when (new.is_dismissed <> old.is_dismissed) execute function private.note_dismissal();

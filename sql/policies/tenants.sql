@@ -18,7 +18,7 @@ declare
                                    'realtime_sessions', 'live_activity', 'connected_sources', 'source_status', 'ledger_status'];
     -- What some may change of the rows they read: [table, columns, roles of the organisation].
     changeable constant text[] := array[
-        ['ai_insights', 'is_read', '{owner,admin,member}'],
+        ['ai_insights', 'is_read, is_dismissed', '{owner,admin,member}'],
         ['performance_alerts', 'is_acknowledged', '{owner,admin,member}'],
         ['funnels', 'is_active, funnel_name, window_seconds, unit, steps', '{owner,admin}'],
         ['data_sources', 'source_name, is_active, sync_frequency_minutes', '{owner,admin}']];

@@ -1,0 +1,1 @@
+"""Insights: what departs from an organisation's own usual course, told once and in words."""
