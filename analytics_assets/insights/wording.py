@@ -24,6 +24,11 @@ _MOST_MEMBERS = 6
 _UNSEEN_DAYS = 7
 
 
+def channel_name(channel: str) -> str:
+    """As people write it."""
+    return _NAMES.get(channel, channel)
+
+
 def number(value: float) -> str:
     """As it is read: no decimals from a hundred on."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:,.2f}"

@@ -50,6 +50,7 @@ LINEAGE = [
     "cohort_analysis",
     "funnel_analysis",
     "ai_insights",
+    "rule_insights",
 ]
 COMPUTED = ["orders", "hourly_aggregates"]
 # Organisation: time zone. Half an hour off UTC too.

@@ -27,6 +27,7 @@ ASSETS = {
     "cohort_analysis": {"orders", "event_tracking"},
     "funnel_analysis": {"event_tracking"},
     "ai_insights": {"hourly_aggregates"},
+    "rule_insights": {"daily_aggregates", "cohort_analysis", "funnel_analysis"},
 }
 
 
