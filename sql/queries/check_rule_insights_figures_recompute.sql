@@ -1,12 +1,12 @@
--- Insights by rules with a figure that the tables do not bear out. Each figure says what it counts: days of a metric (channel null: of
--- the channels with ads), of a funnel's step, or cohorts at an age. Days that changed since wait for their run; those that have left
+-- Insights by rules with a figure that the tables do not bear out. Each figure says what it counts: days of a metric, of one channel
+-- or of several together, of a funnel's step, or cohorts at an age. Days that changed since wait for their run; those that have left
 -- by retention are not judged.
 with judged as (
     select o.slug, i.organization_id, i.starts_at, i.title, c.*
     from public.ai_insights i
     join public.organizations o on o.id = i.organization_id and o.is_active
     cross join lateral jsonb_to_recordset(i.data_points -> 'counts') as c (
-        source text, channel text, metric text, funnel text, step integer, cohort_type text, period_type text, age integer,
+        source text, channel text, channels text[], metric text, funnel text, step integer, cohort_type text, period_type text, age integer,
         "column" text, value numeric, "from" date, "to" date)
     where i.insight_type <> 'anomaly' and i.withdrawn_at is null and i.starts_at is not null
       and i.starts_at >= %(start)s::timestamptz - interval '60 days' and i.starts_at < %(end)s::timestamptz + interval '2 days'
@@ -26,7 +26,7 @@ with judged as (
             join public.metrics m on m.metric_id = f.metric_id and m.metric = j.metric
             join public.channels c on c.channel_id = f.channel_id
             where f.organization_id = j.organization_id and f.date between j."from" and j."to"
-              and (c.channel = j.channel or j.channel is null))
+              and c.channel = any (coalesce(j.channels, array[j.channel])))
         when 'funnel' then (
             select sum(case j."column" when 'visitors' then a.visitors else a.conversions end)
             from public.funnel_analysis a

@@ -12,6 +12,7 @@ import dagster as dg
 import pandas as pd
 
 from analytics_assets.database import Database
+from analytics_assets.markdown import table
 from analytics_assets.plots import prepare
 from analytics_assets.sql import query
 
@@ -47,8 +48,11 @@ def describe_rules(database: Database, ids: list[UUID], start: datetime, end: da
     rows = database.rows(query("preview_rule_insights"), {"ids": ids, "start": start, "end": end, "most": _MOST_ROWS})
     if not rows:
         return {"preview": dg.MetadataValue.md("no rule finds anything")}
-    table = pd.DataFrame(rows)[["organization", "severity", "confidence", "title", "starts_at"]]
-    shown: dict[str, Any] = {"preview": dg.MetadataValue.md(table.to_markdown(index=False))}
+    shown: dict[str, Any] = {
+        "preview": dg.MetadataValue.md(
+            table(pd.DataFrame(rows)[["organization", "severity", "confidence", "title", "starts_at"]])
+        )
+    }
     trends = [row for row in rows if row["data_points"].get("rule") == "trend"][:_DRAWN]
     if trends:
         shown["plot"] = dg.MetadataValue.md(_picture(trends))

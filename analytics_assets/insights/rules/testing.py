@@ -130,7 +130,8 @@ def hits(rule: Rule, evidence: Evidence, tests: Tests) -> list[Hit]:
         direction = "up" if tests.effect[entry] > 0 else "down"
         key = f"{rule.name}|{rule.key(evidence, tests, entry)}|{direction}"
         organization, day = int(tests.organization[entry]), int(tests.day[entry])
-        if tests.size[entry] >= _needed(evidence, organization, key, day):
+        # (What of a day is not computed is not told of it either, though its funnels and cohorts may be.)
+        if evidence.organizations[organization].computed[day] and tests.size[entry] >= _needed(evidence, organization, key, day):
             groups[day, organization, key].append(entry)
     out = []
     for (day, organization, key), entries in sorted(groups.items()):

@@ -63,17 +63,23 @@ def _sum(parts: list[Floats], days: int) -> Floats:
     return np.sum([np.nan_to_num(one) for one in parts], axis=0) if parts else np.zeros(days)
 
 
+def _channels(evidence: Evidence) -> dict[int, list[str]]:
+    """By organisation, the channels of ads whose return is reported."""
+    there = {(one.organization, one.channel, one.metric) for one in evidence.daily}
+    found: dict[int, list[str]] = {}
+    for one in evidence.daily:
+        if one.metric == "ad_spend" and (one.organization, one.channel, "ad_purchase_value") in there:
+            found.setdefault(one.organization, []).append(one.channel)
+    return found
+
+
 def _series(evidence: Evidence) -> tuple[list[int], Integers, dict[str, Floats]]:
     """Of each channel of an organisation that has several with ads: its days, the others', and what the shop itself counted."""
     place = {(one.organization, one.channel, one.metric): row for row, one in enumerate(evidence.daily)}
     values = evidence.values
-    by_owner: dict[int, list[str]] = {}
-    for organization, channel, metric in place:
-        if metric == "ad_spend" and (organization, channel, "ad_purchase_value") in place:
-            by_owner.setdefault(organization, []).append(channel)
     rows: list[int] = []
     found: dict[str, list[Floats]] = {name: [] for name in ("spend", "value", "orders", "all_spend", "all_value", "own")}
-    for organization, channels in by_owner.items():
+    for organization, channels in _channels(evidence).items():
         if len(channels) < 2:
             continue
         own = [values[place[organization, *one]] for one in _OWN if (organization, *one) in place]
@@ -154,7 +160,7 @@ def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
             ("ad_spend", "before_spend", earlier), ("ad_purchase_value", "before_value", earlier),
         )
     ] + [
-        {"source": "daily", "channel": None, "metric": metric, "value": round(figure[name], 4), **now}
+        {"source": "daily", "channels": _channels(evidence)[hit.organization], "metric": metric, "value": round(figure[name], 4), **now}
         for metric, name in (("ad_spend", "all_spend"), ("ad_purchase_value", "all_value"))
     ]  # fmt: skip
     return Told(

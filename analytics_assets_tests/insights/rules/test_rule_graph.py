@@ -90,6 +90,34 @@ def test_a_run_tells_trend_funnel_and_cohort_with_figures_that_recompute(
     assert said(connection, acme) == before, "nothing had to be done"
 
 
+def test_ads_and_refunds_are_told_with_figures_that_recompute(connection: Connection, instance: dg.DagsterInstance) -> None:
+    """A small channel that returns twice what the large one does, and refunds that double in the last two weeks."""
+    acme = add_organization(connection, "acme")
+    days = np.arange(DAYS)
+    swing = np.exp(0.2 * np.sin(days))
+    small = 100 * swing
+    returned = small * np.where(days >= DAYS - 40, 4.0, 3.5)
+    add_days(connection, acme, "meta_ads", {"ad_spend": small, "ad_purchase_value": returned, "ad_purchases": np.full(DAYS, 4.0)})
+    add_days(connection, acme, "google_analytics", {"ad_spend": 900 * swing, "ad_purchase_value": 1800 * swing})
+    refunds = np.where(days >= DAYS - 14, 18.0, 9.0)
+    shop = {"orders": np.full(DAYS, 150.0), "total_sales": np.full(DAYS, 6000.0)}
+    add_days(connection, acme, "woocommerce", shop | {"refunds_count": refunds, "refunds_amount": refunds * 25})
+    result = run_days(instance, midnight(on(LAST)), midnight(on(LAST)), assets=(ASSET,))
+    assert result.success and all(check.passed for check in check_results(result).values())
+    found = {row["data_points"]["rule"]: row for row in said(connection, acme)}
+    assert set(found) == {"underfunded_channel", "refunds_rose"}
+    ads = found["underfunded_channel"]
+    assert ads["insight_type"] == "opportunity" and ads["insight_key"] == "underfunded_channel|meta_ads|roas|up"
+    assert (
+        ads["title"] == "Ads of Meta Ads return 4.00 for each EUR on 10 % of the spend"
+        and "the other channels 2.00" in ads["description"]
+    )
+    assert len(ads["data_points"]["counts"]) == 7 and "a test will tell" in ads["description"]
+    refunded = found["refunds_rose"]
+    assert refunded["title"] == "Refunds of WooCommerce: 100 % more for each order than usual" and refunded["severity"] == "high"
+    assert refunded["data_points"]["at_stake"] == 7 * 9 * 25
+
+
 def test_any_order_and_any_cut_gives_the_same(connection: Connection) -> None:
     ids = [_falling(connection, slug) for slug in ("whole", "daily", "backwards")]
     days = range(LAST - 30, LAST + 1)

@@ -38,7 +38,8 @@ def counts(rng: np.random.Generator, rows: int, days: int, volumes: Floats, leve
     """Counts of days with a week's season around a level that wanders."""
     level = wandering(rng, rows, days) if level is None else level
     mean = volumes[:, None] * _WEEKDAYS[np.arange(days) % WEEK] * level
-    return rng.poisson(mean).astype(float)
+    drawn: Floats = rng.poisson(mean).astype(float)
+    return drawn
 
 
 def shops(rng: np.random.Generator, count: int, days: int, slope: float = 0.0, memory: float = 0.5) -> Evidence:
