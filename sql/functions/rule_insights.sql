@@ -52,10 +52,26 @@ language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $
     order by g.slug
 $$;
 
+-- Goals of calendar months, as they are set with `analytics alerts`, of metrics that can be summed; none where alerts are not installed.
+create or replace function private.rule_goals(organization_ids uuid[])
+returns table (organization_id uuid, name text, channel text, metric text, unit text, target numeric, created_at timestamptz)
+language plpgsql stable set search_path = '' as $$
+begin
+    if to_regclass('public.alert_rules') is null then
+        return;
+    end if;
+    return query
+    select r.organization_id, r.name::text, r.channel::text, m.metric, m.unit, r.threshold, r.created_at
+    from public.alert_rules r
+    join public.metrics m on m.metric = r.metric and m.kind = 'sum'
+    where r.organization_id = any (organization_ids) and r.kind = 'goal' and r.is_active;
+end $$;
+
 -- What the rules look at, a row a series: days (int4, from history_from) and values (float8) as bytes, in the same order.
 --   daily:  labels channel, metric; first: value. delivered: up to which day (excluded) the channel's sources have been read
 --           to its end; null: nobody reads them.
 --   funnel: labels funnel, step, name of the step; first: conversions, second: visitors, of the final days of its version.
+--   goal:   labels name, channel (all: of all), metric; days: when it was set; first: what the month shall come to.
 --   cohort: labels cohort type, period, number of the period; days: cohort_date; first: active, second: size, of complete periods.
 create or replace function private.rule_insight_series(
     organization_ids uuid[], names text[], history_from date, until_date date)
@@ -68,7 +84,9 @@ language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $
                string_agg(float8send(v.value::float8), '') as found
         from public.daily_facts v
         where v.organization_id = any (organization_ids) and v.date >= history_from and v.date < until_date
-          and v.metric_id = any (array(select k.metric_id from public.metrics k where k.metric = any (names) and k.kind = 'sum'))
+          and v.metric_id = any (array(
+              select k.metric_id from public.metrics k
+              where k.kind = 'sum' and (k.metric = any (names) or k.metric in (select r.metric from private.rule_goals(organization_ids) r))))
         group by 1, 2, 3
     ) f
     join public.metrics m on m.metric_id = f.metric_id
@@ -80,6 +98,11 @@ language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $
         where s.organization_id = any (organization_ids) and s.is_connected
         group by 1, 2
     ) d on d.organization_id = f.organization_id and d.source_type = c.channel
+    union all
+    select r.organization_id, 'goal', array[r.name, r.channel, r.metric], r.unit, null,
+           int4send((r.created_at at time zone g.time_zone)::date - history_from), float8send(r.target::float8), null
+    from private.rule_goals(organization_ids) r
+    join public.organizations g on g.id = r.organization_id
     union all
     select a.organization_id, 'funnel', array[a.funnel_name, a.step_order::text, a.step_name], null, null,
            string_agg(int4send(a.date - history_from), '' order by a.date),

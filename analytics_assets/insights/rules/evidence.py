@@ -65,6 +65,19 @@ class Cohort:
     age: int
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a metric of a channel (all: of all channels) shall come to in a calendar month. since: the day on which it was set."""
+
+    organization: int
+    name: str
+    channel: str
+    metric: str
+    unit: str
+    target: float
+    since: int
+
+
 @dataclass
 class Evidence:
     """Day 0 of all matrices is ``start``, a Monday; they have ``days`` columns. NaN: not computed, not delivered, not final.
@@ -82,6 +95,7 @@ class Evidence:
     visitors: Floats = field(default_factory=lambda: np.empty((0, 0)))
     cohorts: list[Cohort] = field(default_factory=list)
     cells: list[tuple[Integers, Floats, Floats]] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
 
     def weekly(self) -> Floats:
         """Totals of whole weeks, Monday to Sunday: (series, weeks); NaN where a day is missing."""
@@ -134,11 +148,15 @@ def read_evidence(
         {**window, "ids": list(place), "metrics": [*METRICS, *RETURNS]},
         binary=True,
     ).fetchall()
-    by_family: dict[str, list[dict[str, Any]]] = {"daily": [], "funnel": [], "cohort": []}
+    by_family: dict[str, list[dict[str, Any]]] = {"daily": [], "funnel": [], "cohort": [], "goal": []}
     for row in rows:
         by_family[row["family"]].append(row | {"place": place[row["organization_id"]]})
     _take_days(evidence, by_family["daily"])
     _take_funnels(evidence, by_family["funnel"])
+    for row in by_family["goal"]:
+        target, since = float(_floats(row["first"])[0]), int(_numbers(row["days"])[0])
+        name, channel, metric = row["labels"]
+        evidence.goals.append(Goal(row["place"], name, channel, metric, row["unit"], target, since))
     for row in by_family["cohort"]:
         kind, period, age = row["labels"]
         evidence.cohorts.append(Cohort(row["place"], kind, period, int(age)))

@@ -12,12 +12,12 @@ from psycopg import IsolationLevel
 from psycopg.types.json import Jsonb
 
 from analytics_assets.database import Database
-from analytics_assets.insights.rules import cohort_retention, funnel_step, refunds, trend, underfunded
+from analytics_assets.insights.rules import cohort_retention, funnel_step, goal, refunds, trend, underfunded
 from analytics_assets.insights.rules.episodes import LONGEST_DAYS, SAME_DAYS, insights_of
 from analytics_assets.insights.rules.evidence import Evidence, read_evidence, read_organizations
 from analytics_assets.runs import Scope
 
-RULES = (trend.RULE, underfunded.RULE, funnel_step.RULE, cohort_retention.RULE, refunds.RULE)
+RULES = (trend.RULE, underfunded.RULE, funnel_step.RULE, cohort_retention.RULE, refunds.RULE, goal.RULE)
 # An insight that a day can change began so long before it.
 _JUDGED_DAYS = LONGEST_DAYS + SAME_DAYS
 # A discovery rests on nine weeks.

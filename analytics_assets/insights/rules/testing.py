@@ -97,6 +97,7 @@ class Rule:
         key: of an entry: what it is about, without direction and time. Entries of one key, day and direction are told as one.
         place: of an entry: the one with the least leads.
         kind: insight_type by whether it went up.
+        controlled: whether p-values are adjusted for all that the rule tests; else they are taken as they are.
     """
 
     name: str
@@ -106,12 +107,14 @@ class Rule:
     place: Callable[[Evidence, Tests, int], float]
     kind: Callable[[bool], str]
     level: float = 1.0
+    controlled: bool = True
 
 
 def discoveries(rule: Rule, tests: Tests) -> tuple[Integers, Floats]:
     """Entries that are discoveries and large enough, and the adjusted p-value of every entry."""
-    q = adjusted(tests.p, tests.organization * 100_000 + tests.day)
-    return np.flatnonzero((q <= FALSE_DISCOVERIES) & (tests.p <= rule.level) & (tests.size >= 1)), q
+    q = adjusted(tests.p, tests.organization * 100_000 + tests.day) if rule.controlled else tests.p
+    most = FALSE_DISCOVERIES if rule.controlled else rule.level
+    return np.flatnonzero((q <= most) & (tests.p <= rule.level) & (tests.size >= 1)), q
 
 
 def _needed(evidence: Evidence, organization: int, key: str, day: int) -> float:
