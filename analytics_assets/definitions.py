@@ -14,6 +14,7 @@ from analytics_assets.events.assets import event_tracking, realtime_sessions
 from analytics_assets.events.schedules import live_sessions, live_sessions_schedule
 from analytics_assets.funnels.assets import funnel_analysis
 from analytics_assets.insights.assets import ai_insights
+from analytics_assets.insights.rules.assets import rule_insights
 from analytics_assets.narratives.sensors import narratives
 from analytics_assets.operations.alerts import operator_alerts
 from analytics_assets.operations.maintenance import maintenance, maintenance_schedule
@@ -41,6 +42,7 @@ defs = dg.Definitions(
         funnel_analysis,
         performance_alerts,
         ai_insights,
+        rule_insights,
     ],
     jobs=[registry_tick, source_sync, restatement, hourly_tick, daily_tick, live_sessions, maintenance],
     schedules=[

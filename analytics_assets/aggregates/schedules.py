@@ -18,7 +18,7 @@ hourly_tick = dg.define_asset_job(
 daily_tick = dg.define_asset_job(
     "daily_tick",
     selection=dg.AssetSelection.assets(*DAY_ASSETS),
-    description="Days of all organisations, each in its own time zone: daily aggregates, cohorts, funnels, alerts, and their checks.",
+    description="Days of all organisations, each in its own time zone: daily aggregates, cohorts, funnels, insights by rules, alerts, and their checks.",
     executor_def=dg.in_process_executor,
 )
 

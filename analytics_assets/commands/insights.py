@@ -26,7 +26,7 @@ def insights_command(
         str | None, typer.Option(metavar="ID", help="Mark as of no use: what is like it has to be larger to be said again")
     ] = None,
 ) -> None:
-    """List what departs from the organisation's usual course, the gravest first; mark one as read or of no use."""
+    """List what departs from the organisation's usual course and what rules find, the gravest first; mark one as read or of no use."""
     if read is not None and dismiss is not None:
         fail("expected one of --read ID and --dismiss ID: who dismisses an insight has read it", 2)
     with connect() as connection:

@@ -24,14 +24,14 @@ _MOST_MEMBERS = 6
 _UNSEEN_DAYS = 7
 
 
+def channel_name(channel: str) -> str:
+    """As people write it."""
+    return _NAMES.get(channel, channel.replace("_", " "))
+
+
 def number(value: float) -> str:
     """As it is read: no decimals from a hundred on."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:,.2f}"
-
-
-def channel_name(channel: str) -> str:
-    """As its vendor writes it."""
-    return _NAMES.get(channel, channel.replace("_", " "))
 
 
 def _change(incident: Incident) -> float | None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 RAW_ASSETS = ("raw_google_analytics", "raw_meta_ads", "raw_woocommerce", "raw_shopify")
 HOUR_ASSETS = (*RAW_ASSETS, "orders", "event_tracking", "hourly_aggregates", "ai_insights")
-DAY_ASSETS = ("daily_aggregates", "cohort_analysis", "funnel_analysis", "performance_alerts")
+DAY_ASSETS = ("daily_aggregates", "cohort_analysis", "funnel_analysis", "rule_insights", "performance_alerts")
 # What follows an asset on the same partitions.
 _DOWNSTREAM = {
     "raw_google_analytics": ("hourly_aggregates", "ai_insights"),
@@ -20,6 +20,9 @@ _DOWNSTREAM = {
     "orders": ("hourly_aggregates", "ai_insights"),
     "event_tracking": ("hourly_aggregates", "ai_insights"),
     "hourly_aggregates": ("ai_insights",),
+    "daily_aggregates": ("rule_insights",),
+    "cohort_analysis": ("rule_insights",),
+    "funnel_analysis": ("rule_insights",),
 }
 # Beyond so many runs it is cheaper to compute whole rectangles: what is up to date in them costs a read, no write.
 MOST_RUNS = 20

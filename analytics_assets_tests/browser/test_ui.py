@@ -51,6 +51,7 @@ LINEAGE = [
     "funnel_analysis",
     "performance_alerts",
     "ai_insights",
+    "rule_insights",
 ]
 COMPUTED = ["orders", "hourly_aggregates"]
 # Organisation: time zone. Half an hour off UTC too.

@@ -28,6 +28,7 @@ ASSETS = {
     "funnel_analysis": {"event_tracking"},
     "performance_alerts": {"hourly_aggregates", "daily_aggregates"},
     "ai_insights": {"hourly_aggregates"},
+    "rule_insights": {"daily_aggregates", "cohort_analysis", "funnel_analysis"},
 }
 
 

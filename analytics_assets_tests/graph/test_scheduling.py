@@ -165,6 +165,8 @@ class TestPlan:
             ("raw_shopify", "raw_meta_ads"): ("raw_meta_ads", "raw_shopify", "orders", "hourly_aggregates", "ai_insights"),
             ("orders", "hourly_aggregates"): ("orders", "hourly_aggregates", "ai_insights"),
             ("ai_insights",): ("ai_insights",),
+            ("daily_aggregates",): ("daily_aggregates", "rule_insights"),
+            ("funnel_analysis", "cohort_analysis"): ("cohort_analysis", "funnel_analysis", "rule_insights"),
         }
         for assets, chain in chains.items():
             assert plan_requests([OpenBucket(asset, "a", AT, False) for asset in assets], ["a"]) == [

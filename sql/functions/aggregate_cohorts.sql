@@ -93,6 +93,14 @@ begin
             then greatest(l.next_attempt_at, excluded.next_attempt_at) end
     where l.input_version = excluded.input_version;
 
+    -- A cell is judged when its period ends.
+    perform private.mark_rule_insights(array_agg(d.organization_id), array_agg(d.bucket))
+    from (
+        select distinct w.organization_id,
+               (w.cohort_date + (w.period_number + 1) * ('1 ' || w.period_type)::interval - interval '1 day') at time zone 'UTC' as bucket
+        from pg_temp.cohort_written w
+    ) d;
+
     return query
     select k.organization_id, coalesce(w.written, 0), coalesce(w.deleted, 0), coalesce(o.days, 0), coalesce(b.days, 0), b.reason
     from (

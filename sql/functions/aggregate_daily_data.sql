@@ -152,6 +152,10 @@ begin
     perform private.mark_alert_days(array_agg(k.organization_id), array_agg(k.date::timestamp at time zone 'UTC'), false)
     from (select organization_id, date from pg_temp.open_days
           union select organization_id, date from pg_temp.daily_changes) k;
+    perform private.mark_rule_insights(array_agg(k.organization_id), array_agg(k.date::timestamp at time zone 'UTC'))
+    from (select organization_id, date from pg_temp.open_days
+          union select organization_id, date from pg_temp.daily_changes) k
+    where not exists (select from pg_temp.blocked_days b where b.organization_id = k.organization_id and b.date = k.date);
 
     return query
     select k.organization_id, coalesce(sum(c.written), 0)::bigint, coalesce(sum(c.deleted), 0)::bigint,

@@ -115,6 +115,9 @@ begin
     -- Marked meanwhile: it stays open.
     where l.input_version = excluded.input_version;
 
+    perform private.mark_rule_insights(array_agg(c.organization_id), array_agg(c.date::timestamp at time zone 'UTC'))
+    from pg_temp.funnel_changes c;
+
     return query
     select k.organization_id, coalesce(sum(c.written), 0)::bigint, coalesce(sum(c.deleted), 0)::bigint, count(*)
     from pg_temp.funnel_days k

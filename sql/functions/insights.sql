@@ -3,13 +3,15 @@
 -- What a run has open, of which organisations, and how the ledger stood when it was read.
 -- state: changes with every bucket that is marked or closed in the window; a run that finds another one at the end has read
 -- what is no longer true.
-create or replace function private.insight_ledger_state(organization_ids uuid[], from_time timestamptz, to_time timestamptz)
+drop function if exists private.insight_ledger_state(uuid[], timestamptz, timestamptz);
+create or replace function private.insight_ledger_state(
+    organization_ids uuid[], from_time timestamptz, to_time timestamptz, asset_name text default 'ai_insights')
 returns table (organization_id uuid, state text)
 language sql stable set search_path = '' set jit = off as $$
     select o.id, concat_ws('|', count(l.bucket), sum(l.input_version), sum(l.computed_version))
     from unnest(organization_ids) as o (id)
     left join public.partition_ledger l
-        on l.organization_id = o.id and l.asset = 'ai_insights' and l.bucket >= from_time and l.bucket < to_time
+        on l.organization_id = o.id and l.asset = asset_name and l.bucket >= from_time and l.bucket < to_time
     group by o.id
 $$;
 
@@ -87,35 +89,44 @@ $$;
 -- states: {organisation: state of the ledger at the reading}. Where it is another one now, another run has been faster or the
 -- data changed: that organisation is left as it is, its bucket open. insights: those found, as they are stored. What stands from
 -- judged_from to judged_to and is not found any more is withdrawn; found again, it holds again. Only rows that differ are
--- written. A worse severity makes an insight unread, unless it was dismissed.
+-- written. asset_name: ai_insights for anomalies, by hours; rule_insights for all other types, by days (bucket of an insight: the
+-- day that it belongs to). judged: the organisations that were looked at; of others the buckets are closed and nothing else. A worse severity makes an insight unread, unless it was dismissed.
+drop function if exists private.store_insights(uuid[], timestamptz, timestamptz, timestamptz, timestamptz, jsonb, jsonb, uuid);
 create or replace function private.store_insights(
     organization_ids uuid[], from_time timestamptz, to_time timestamptz, judged_from timestamptz, judged_to timestamptz,
-    states jsonb, insights jsonb, run_id uuid default null)
+    states jsonb, insights jsonb, run_id uuid default null, asset_name text default 'ai_insights', judged uuid[] default null)
 returns table (organization_id uuid, insights_new bigint, insights_changed bigint, insights_withdrawn bigint, hours bigint)
 language plpgsql set search_path = '' set timezone = 'UTC' set client_min_messages = warning set jit = off as $$
 #variable_conflict use_column
 declare
     ids uuid[];
+    judged_ids uuid[];
+    by_rules boolean := asset_name = 'rule_insights';
+    kept_from timestamptz := case when by_rules then private.rules_judged_from() else private.insights_judged_from() end;
 begin
     organization_ids := private.lock_organizations('insights', organization_ids);
     perform private.ensure_partitions('partition_ledger', from_time, to_time);
     drop table if exists pg_temp.found_insights, pg_temp.insight_changes, pg_temp.insight_buckets;
     ids := array(
         select s.organization_id
-        from private.insight_ledger_state(organization_ids, judged_from, judged_to) s
+        from private.insight_ledger_state(organization_ids, judged_from, judged_to, asset_name) s
         where states ->> s.organization_id::text = s.state
     );
+    judged_ids := case when judged is null then ids else array(select i from unnest(ids) i where i = any (judged)) end;
 
     create temp table insight_buckets on commit drop as
-    select * from private.open_buckets('ai_insights', ids, from_time, to_time, '1 hour');
+    select * from private.open_buckets(
+        asset_name, ids, from_time, to_time, case when by_rules then interval '1 day' else interval '1 hour' end);
 
     create temp table found_insights on commit drop as
-    select n.*
+    select n.organization_id, coalesce(n.insight_type, 'anomaly') as insight_type,
+           coalesce(n.bucket, date_trunc('hour', n.starts_at)) as bucket, n.insight_key, n.starts_at, n.period_start, n.period_end,
+           n.title, n.description, n.severity, n.confidence_score, n.data_points, n.recommendations, n.closed_at, n.expires_at
     from jsonb_to_recordset(insights) as n (
-        organization_id uuid, insight_key text, starts_at timestamptz, period_start timestamptz, period_end timestamptz,
+        organization_id uuid, insight_type text, bucket timestamptz, insight_key text, starts_at timestamptz, period_start timestamptz, period_end timestamptz,
         title text, description text, severity text, confidence_score numeric, data_points jsonb, recommendations jsonb,
         closed_at timestamptz, expires_at timestamptz)
-    where n.organization_id = any (ids) and n.starts_at >= private.insights_judged_from();
+    where n.organization_id = any (judged_ids) and n.starts_at >= kept_from;
 
     create temp table insight_changes (organization_id uuid, kind text) on commit drop;
 
@@ -123,8 +134,11 @@ begin
     with withdrawn as (
         update public.ai_insights i
         set withdrawn_at = now(), closed_at = coalesce(i.closed_at, now()), updated_at = now()
-        where i.organization_id = any (ids) and i.insight_type = 'anomaly' and i.withdrawn_at is null
-          and i.starts_at >= greatest(judged_from, private.insights_judged_from()) and i.starts_at < judged_to
+        from public.organizations g
+        where g.id = i.organization_id and i.organization_id = any (judged_ids) and (i.insight_type = 'anomaly') <> by_rules
+          and i.withdrawn_at is null and i.starts_at >= kept_from
+          and case when by_rules then private.rule_insight_day(i.starts_at, g.time_zone) else i.starts_at end >= judged_from
+          and case when by_rules then private.rule_insight_day(i.starts_at, g.time_zone) else i.starts_at end < judged_to
           and not exists (
               select from pg_temp.found_insights n
               where n.organization_id = i.organization_id and n.insight_key = i.insight_key and n.starts_at = i.starts_at)
@@ -167,7 +181,7 @@ begin
             (organization_id, id, insight_type, insight_key, starts_at, period_start, period_end, title, description, severity,
              confidence_score, data_points, recommendations, closed_at, expires_at)
         select n.organization_id, md5(concat_ws('|', n.organization_id, n.insight_key, extract(epoch from n.starts_at)))::uuid,
-               'anomaly', n.insight_key, n.starts_at, n.period_start, n.period_end, n.title, n.description, n.severity,
+               n.insight_type, n.insight_key, n.starts_at, n.period_start, n.period_end, n.title, n.description, n.severity,
                n.confidence_score, n.data_points, n.recommendations, n.closed_at, n.expires_at
         from pg_temp.found_insights n
         where not exists (
@@ -180,9 +194,9 @@ begin
 
     insert into public.partition_ledger as l
         (organization_id, asset, bucket, status, input_version, computed_version, row_count, run_id, computed_at)
-    select b.organization_id, 'ai_insights', b.bucket, 'done', b.input_version, b.input_version,
+    select b.organization_id, asset_name, b.bucket, 'done', b.input_version, b.input_version,
            (select count(*) from pg_temp.found_insights n
-            where n.organization_id = b.organization_id and date_trunc('hour', n.starts_at) = b.bucket),
+            where n.organization_id = b.organization_id and n.bucket = b.bucket),
            store_insights.run_id, now()
     from pg_temp.insight_buckets b
     order by 1, 3
