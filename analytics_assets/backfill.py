@@ -1,13 +1,13 @@
 """Partitions computed from the command line, through Dagster's own runs."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
-
-import dagster as dg
 
 from analytics_assets.database import connect
 from analytics_assets.instance import process_tag
@@ -15,6 +15,9 @@ from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS, RAW_ASSET
 from analytics_assets.organizations.registry import Organization
 from analytics_assets.settings import Settings, home_folder, note
 from analytics_assets.sql import query
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 # A month of hours a run: progress shows, and what is broken off costs little.
 _HOURS_A_RUN = timedelta(days=31)
@@ -163,6 +166,8 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
 def _execute(instance: dg.DagsterInstance, piece: Piece, key_order: list[str], report: BackfillReport, ask_vendors: bool) -> None:
     """Runs one piece; where an asset yields no output because some of its partitions failed, what lies downstream of it
     runs on its own."""
+    import dagster as dg
+
     from analytics_assets.definitions import defs
     from analytics_assets.partition_keys import day_key, hour_key, range_tags
 

@@ -11,13 +11,11 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import psutil
 import psycopg
 import psycopg.sql
@@ -27,6 +25,20 @@ from sqlalchemy.engine import URL, make_url
 
 from analytics_assets.settings import Settings
 from analytics_assets.sql import query
+
+if TYPE_CHECKING:
+    from analytics_assets.resources import Database as Database
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Database, when it is asked for: Dagster took half of the start of every command and of the collector's workers,
+        which have no use for it."""
+        if name == "Database":
+            from analytics_assets.resources import Database
+
+            return Database
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 SUPPORTED_VERSIONS = range(15, 19)
 DAGSTER_SCHEMA = "dagster"
@@ -238,21 +250,3 @@ async def connect_async(settings: Settings | None = None) -> psycopg.AsyncConnec
     await connection.execute(query("take_role"), {"role": PIPELINE_ROLE})
     await connection.commit()
     return connection
-
-
-class Database(dg.ConfigurableResource[None]):
-    """The analytics database as a Dagster resource, with the pipeline's rights (PIPELINE_ROLE).
-
-    It connects when it is used, not when definitions load.
-    """
-
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-        """One transaction: committed at the end, rolled back on an error."""
-        with connect(role=PIPELINE_ROLE) as connection:
-            yield connection
-
-    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The rows of one statement, in a transaction of its own."""
-        with self.connection() as connection:
-            return connection.execute(statement, parameters).fetchall()

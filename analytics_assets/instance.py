@@ -1,17 +1,22 @@
 """The Dagster instance, found by every command alike."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import psutil
 
 from analytics_assets.database import connect
 from analytics_assets.organizations.registry import partition_keys
 from analytics_assets.partition_keys import ORGANIZATION
 from analytics_assets.settings import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 PROCESS_TAG = "analytics/process"
 
@@ -32,6 +37,8 @@ def dagster_home() -> Path:
 @contextmanager
 def open_instance() -> Iterator[dg.DagsterInstance]:
     """The instance, with its runs of dead commands closed and its organization partitions in step with the table."""
+    import dagster as dg
+
     dagster_home()
     with dg.DagsterInstance.get() as instance:
         close_orphans(instance)
@@ -59,6 +66,8 @@ def process_tag() -> dict[str, str]:
 
 def close_orphans(instance: dg.DagsterInstance) -> int:
     """Fails runs whose command was killed: they would look as if under way for ever. Returns how many."""
+    import dagster as dg
+
     closed = 0
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished), limit=200):

@@ -104,6 +104,9 @@ def _make_database(server_url: str, name: str, template: str | None = None) -> s
     statement = psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name))
     if template:
         statement += psycopg.sql.SQL(" template {}").format(psycopg.sql.Identifier(template))
+        if MEMORY and not _GIVEN_URL:
+            # Files as they are: 24 ms of a processor instead of 43 (on a disk that is waited for, its checkpoints cost more).
+            statement += psycopg.sql.SQL(" strategy file_copy")
     with psycopg.connect(server_url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(statement)
     return _url_of(server_url, name)

@@ -95,6 +95,16 @@ def test_a_process_of_its_own_says_the_same(database: str, tmp_path: Path) -> No
         assert real.stderr.splitlines()[-2:] == here.stderr.splitlines()[-2:] and bool(real.stdout) != bool(real.stderr)
 
 
+def test_commands_and_workers_start_without_dagster() -> None:
+    """It took half of their start, and of a worker's memory, for the sake of a class that neither uses."""
+    code = (
+        "import sys, analytics_assets.cli, analytics_assets.events.worker; assert 'dagster' not in sys.modules;"
+        " from analytics_assets.database import Database; assert 'dagster' in sys.modules and Database().rows"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_warning_before_dagsters_limit(database: str) -> None:
     """Keys x hours of the window, from 90 % of 100,000 on; it names the number of cells that stays below."""
     result = analytics("organizations", "add", "acme", ANALYTICS_HOURLY_START="2010-01-01")

@@ -7,13 +7,14 @@ import typer
 from analytics_assets.commands.console import err, fail, out, print_table
 from analytics_assets.database import connect
 from analytics_assets.organizations import registry
-from analytics_assets.organizations.checks import cells_that_fit, hours_of_window
 from analytics_assets.partition_keys import PARTITION_LIMIT
 
 app = typer.Typer(no_args_is_help=True, help="Tenants: added, listed, spread over partition keys.")
 
 
 def _warn_of_limit(keys: int) -> None:
+    from analytics_assets.organizations.checks import cells_that_fit, hours_of_window
+
     hours = hours_of_window()
     if keys * hours > PARTITION_LIMIT * 0.9:
         err.print(

@@ -18,7 +18,7 @@ from analytics_assets.backfill import (
     reach_back,
 )
 from analytics_assets.commands.console import err, fail, out, print_table, progress_bar
-from analytics_assets.database import Database, connect, stop_embedded
+from analytics_assets.database import connect, stop_embedded
 from analytics_assets.migrations import MigrationReport, migrate
 from analytics_assets.organizations.registry import OrganizationError, get
 from analytics_assets.settings import Settings, home_folder
@@ -111,6 +111,7 @@ def backfill_command(
 
 def maintain_command() -> None:
     """Make partitions ahead, put closed days in order, drop what is past its retention."""
+    from analytics_assets.database import Database
     from analytics_assets.operations.maintenance import maintain
 
     rows = maintain(Database(), Settings.load())

@@ -8,12 +8,14 @@ from typing import Any
 import psycopg
 import psycopg.sql
 from dagster._core.storage.event_log import EventLogStorage
+from dagster._core.storage.runs import RunStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy.engine import make_url
 
 from analytics_assets.database import DAGSTER_SCHEMA, connect, conninfo, dagster_url, no_connection
 from analytics_assets.operations.event_log_storage import BatchedPostgresEventLogStorage
+from analytics_assets.operations.run_storage import PooledPostgresRunStorage
 from analytics_assets.settings import Settings
 
 _BATCH_SIZE = "1000"
@@ -30,6 +32,7 @@ class AnalyticsStorage(DagsterPostgresStorage):
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
         self._batched = BatchedPostgresEventLogStorage(postgres_url)
+        self._pooled = PooledPostgresRunStorage(postgres_url)
 
     @classmethod
     def config_type(cls) -> Any:
@@ -51,6 +54,11 @@ class AnalyticsStorage(DagsterPostgresStorage):
     def event_log_storage(self) -> EventLogStorage:
         """The batched one."""
         return self._batched
+
+    @property
+    def run_storage(self) -> RunStorage:
+        """The one that keeps its connection."""
+        return self._pooled
 
 
 def _look_for(url: str) -> None:

@@ -59,6 +59,7 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
       stock path.
     - No NOTIFY for the events of a batch, as in the stock class's own batches. Nothing in Dagster
       listens any more: the webserver follows a run's log by polling.
+    - Which tables and columns Dagster's own migrations have made is asked once, not at every event.
     - One idle connection per instance is kept, instead of a new connection for every statement
       block. More are opened when threads need them at the same time, without limit, and closed
       afterwards, so that no thread waits for another.
@@ -84,6 +85,8 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
                 f"{url.get_dialect().driver}. Write postgresql+psycopg2:// in dagster.yaml."
             )
         self._batch = threading.local()
+        self._tables: set[str] = set()
+        self._has_asset_columns: set[str] = set()
         self._engine_pid = os.getpid()
         super().__init__(
             postgres_url,
@@ -146,6 +149,18 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
             # order, and cannot deadlock.
             for _, (event, event_id) in sorted(last_of_asset.items()):
                 self._store_asset_event(conn, event, event_id)
+
+    def has_table(self, table_name: str) -> bool:
+        """Asked of the catalogue until it is there: tables come with a migration of Dagster's, and stay."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def _has_asset_key_col_on_connection(self, conn: sa.Connection, column_name: str) -> bool:
+        """The same for columns: stock, every materialization asked for all of its table's."""
+        if column_name not in self._has_asset_columns and super()._has_asset_key_col_on_connection(conn, column_name):
+            self._has_asset_columns.add(column_name)
+        return column_name in self._has_asset_columns
 
     @contextmanager
     def _batch_transaction(self) -> Iterator[sa.Connection]:

@@ -6,13 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import psycopg
 
 from analytics_assets.operations.stale import DAY_ASSETS
 from analytics_assets.sql import query
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 Row = Mapping[str, Any]
 OPEN = ("hours_stale", "hours_failed", "hours_waiting", "days_stale", "days_failed", "days_waiting")
@@ -98,6 +100,8 @@ _TABLE = {
 
 def status_table(rows: Iterable[Row]) -> dg.TableMetadataValue:
     """The same as a table for Dagster's interface."""
+    import dagster as dg
+
     return dg.MetadataValue.table(
         [
             dg.TableRecord(

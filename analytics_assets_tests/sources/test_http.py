@@ -114,14 +114,14 @@ def test_other_failures_are_raised_at_once() -> None:
     server = Loopback([answer(418)])
     failure, seconds = failure_of(server, classify=lambda _: Bug("no teapot"))
     assert isinstance(failure, Bug)
-    assert (len(server.asked), seconds < 4) == (1, True)
+    assert (len(server.asked), seconds < 30) == (1, True)
 
 
 def test_waits_stay_within_the_patience() -> None:
     server = Loopback([answer(500)])
     _, seconds = failure_of(server, {"patience": 0.5}, attempts=50)
     assert 2 <= len(server.asked) <= 3
-    assert seconds < 4
+    assert seconds < 30
     hasty = Loopback([answer(500)])
     failure_of(hasty, {"patience": 0})
     assert len(hasty.asked) == 1
@@ -145,14 +145,14 @@ def test_retry_after_is_obeyed(headers: dict[str, str]) -> None:
         assert (await http.send(call(server), classify)).json() == [1]
 
     against(server, work)
-    assert 1 <= time.monotonic() - begun < 4
+    assert 1 <= time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("headers", [{"Retry-After": "60"}, _dated(60)], ids=["seconds", "date"])
 def test_what_takes_longer_than_the_patience_is_the_callers(headers: dict[str, str]) -> None:
     server = Loopback([answer(429, b"", headers)])
     failure, seconds = failure_of(server)
-    assert (type(failure), len(server.asked), seconds < 4) == (Throttled, 1, True)
+    assert (type(failure), len(server.asked), seconds < 30) == (Throttled, 1, True)
     assert failure.retry_at is not None
     assert timedelta(seconds=55) < failure.retry_at - datetime.now(UTC) <= timedelta(seconds=60)
 
@@ -198,7 +198,8 @@ def test_an_answer_that_comes_in_drops_is_not_waited_for(monkeypatch: pytest.Mon
     failure, seconds = failure_of(Loopback([_drip]), {"timeout": 0.4}, attempts=1)
     assert isinstance(failure, RetryLater)
     assert "no complete answer within 0.8 s" in str(failure)
-    assert seconds < 4
+    # The whole answer would take twenty.
+    assert seconds < 15
 
 
 def test_a_host_without_a_server_is_a_passing_trouble() -> None:

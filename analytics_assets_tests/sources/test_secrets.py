@@ -251,6 +251,7 @@ def test_a_large_body_is_looked_through_quickly() -> None:
     """Of eight MB nothing is copied; it takes a fraction of a second."""
     redactor = Redactor({"service_account": json.dumps(KEY_DOCUMENT), "access_token": Fernet.generate_key().decode()})
     body = json.dumps([{"id": n, "total": "10.00", "note": "x" * 80} for n in range(60_000)]).encode()
-    started = time.monotonic()
+    # Of this process alone: a machine that is busy with others takes longer by the clock.
+    started = time.process_time()
     told, changed = redactor.body(body)
-    assert told is body and not changed and time.monotonic() - started < 3
+    assert told is body and not changed and time.process_time() - started < 3

@@ -79,9 +79,9 @@ def test_a_token_that_is_about_to_end_is_refreshed_and_kept_before_it_is_used(ve
     assert form["grant_type"] == ["refresh_token"]
 
 
-@pytest.mark.parametrize("ends", [None, datetime.now(UTC) + timedelta(minutes=50)])
-def test_a_token_that_ended_sooner_is_refreshed_once(vendor: Vendor, ends: datetime | None) -> None:
-    row = Row(expiring(ends))
+@pytest.mark.parametrize("left", [None, timedelta(minutes=50)])
+def test_a_token_that_ended_sooner_is_refreshed_once(vendor: Vendor, left: timedelta | None) -> None:
+    row = Row(expiring(left and datetime.now(UTC) + left))
     vendor.answer = shop = Shop([order(n) for n in range(1, 4)], tokens=set())
     assert keys(read(vendor, secrets=row.secrets, save_secrets=row.save, size=2)) == ["1", "2", "3"]
     assert (row.changes, shop.granted) == (1, 1)

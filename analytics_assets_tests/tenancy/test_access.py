@@ -7,6 +7,8 @@ import psycopg
 import psycopg.sql
 import pytest
 
+from analytics_assets.database import connect
+from analytics_assets_tests.conftest import _drop_database, _make_database
 from analytics_assets_tests.tenancy.access import CALLERS, WITHHELD, expected
 from analytics_assets_tests.tenancy.callers import (
     ACME,
@@ -24,12 +26,26 @@ from analytics_assets_tests.tenancy.callers import (
 )
 
 
+@pytest.fixture(scope="module")
+def filled(server_url: str, template_database: str) -> Iterator[str]:
+    """URL of a database with two organisations, a row of each in every table, and people: once for the tests of this file."""
+    name = f"analytics_access_{uuid.uuid4().hex[:12]}"
+    url = _make_database(server_url, name, template_database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", url)
+        with connect() as connection:
+            fill(connection)
+    yield url
+    _drop_database(server_url, name)
+
+
 @pytest.fixture
-def world(connection: Connection) -> Iterator[Connection]:
-    """Two organisations with a row of each in every table, and people. Never committed."""
-    fill(connection)
-    yield connection
-    connection.rollback()
+def world(filled: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """One transaction over it. Never committed."""
+    monkeypatch.setenv("DATABASE_URL", filled)
+    with connect() as connection:
+        yield connection
+        connection.rollback()
 
 
 def attempt(connection: Connection, caller: str, statement: str) -> int:

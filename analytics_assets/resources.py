@@ -1,0 +1,28 @@
+"""The analytics database as Dagster's assets, checks and sensors are given it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from analytics_assets.database import PIPELINE_ROLE, connect
+
+
+class Database(dg.ConfigurableResource[None]):
+    """The analytics database as a Dagster resource, with the pipeline's rights (PIPELINE_ROLE).
+
+    It connects when it is used, not when definitions load.
+    """
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """One transaction: committed at the end, rolled back on an error."""
+        with connect(role=PIPELINE_ROLE) as connection:
+            yield connection
+
+    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows of one statement, in a transaction of its own."""
+        with self.connection() as connection:
+            return connection.execute(statement, parameters).fetchall()
