@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import psycopg
@@ -25,20 +25,6 @@ from sqlalchemy.engine import URL, make_url
 
 from analytics_assets.settings import Settings
 from analytics_assets.sql import query
-
-if TYPE_CHECKING:
-    from analytics_assets.resources import Database as Database
-else:
-
-    def __getattr__(name: str) -> Any:
-        """Database, when it is asked for: Dagster took half of the start of every command and of the collector's workers,
-        which have no use for it."""
-        if name == "Database":
-            from analytics_assets.resources import Database
-
-            return Database
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
 
 SUPPORTED_VERSIONS = range(15, 19)
 DAGSTER_SCHEMA = "dagster"

@@ -9,7 +9,6 @@ from analytics_assets.aggregates.schedules import daily_tick, daily_tick_schedul
 from analytics_assets.alerts.assets import performance_alerts
 from analytics_assets.alerts.sensors import alert_notices
 from analytics_assets.cohorts.assets import cohort_analysis
-from analytics_assets.database import Database
 from analytics_assets.events.assets import event_tracking, realtime_sessions
 from analytics_assets.events.schedules import live_sessions, live_sessions_schedule
 from analytics_assets.funnels.assets import funnel_analysis
@@ -24,6 +23,7 @@ from analytics_assets.organizations.assets import organizations
 from analytics_assets.organizations.schedules import registry_tick, registry_tick_schedule
 from analytics_assets.organizations.sensors import organization_keys
 from analytics_assets.raw.assets import RAW
+from analytics_assets.resources import Database
 from analytics_assets.sources.assets import data_sources
 from analytics_assets.sources.schedules import restatement, restatement_schedule, source_sync
 from analytics_assets.sources.sensors import source_freshness

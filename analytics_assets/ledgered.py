@@ -15,8 +15,8 @@ from uuid import UUID
 import dagster as dg
 import psycopg
 
-from analytics_assets.database import Database
 from analytics_assets.partitions import single_run
+from analytics_assets.resources import Database, Rows
 from analytics_assets.runs import COMPUTED_CHECK, Scope, materialize_partitions, parse_key
 from analytics_assets.sql import query, version_of
 
@@ -71,7 +71,7 @@ def check_range(context: dg.AssetExecutionContext, time_dimension: str) -> tuple
 
 
 def evaluate(
-    check: SqlCheck, asset: str, database: Database, keys: list[str] | None, start: datetime, end: datetime
+    check: SqlCheck, asset: str, database: Rows, keys: list[str] | None, start: datetime, end: datetime
 ) -> dg.AssetCheckResult:
     """Runs the check's query; the result names how many violations there are and the worst twenty, in a table."""
     parameters = {"keys": keys, "start": start, "end": end, "most": _WORST, **check.parameters}
@@ -211,9 +211,10 @@ def ledgered_asset(
         elif COMPUTED_CHECK in selected:
             raise dg.Failure(f"{COMPUTED_CHECK} speaks of a run that computes: materialize {name} instead", allow_retries=False)
         keys, start, end = check_range(context, time_dimension)
-        for check in checks:
-            if check.name in selected:
-                yield evaluate(check, name, database, keys, start, end)
+        with database.held() as held:
+            for check in checks:
+                if check.name in selected:
+                    yield evaluate(check, name, held, keys, start, end)
         if failure is not None:
             raise failure
 

@@ -2,12 +2,31 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import dagster as dg
 import psycopg
 
 from analytics_assets.database import PIPELINE_ROLE, connect
+
+
+class Rows(Protocol):
+    """What answers a statement with its rows."""
+
+    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows of one statement, in a transaction of its own."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A connection that several statements share."""
+
+    connection: psycopg.Connection[dict[str, Any]]
+
+    def rows(self, statement: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows of one statement, in a transaction of its own."""
+        return self.connection.execute(statement, parameters).fetchall()
 
 
 class Database(dg.ConfigurableResource[None]):
@@ -26,3 +45,10 @@ class Database(dg.ConfigurableResource[None]):
         """The rows of one statement, in a transaction of its own."""
         with self.connection() as connection:
             return connection.execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def held(self) -> Iterator[Held]:
+        """The same for several statements over one connection: each on a connection of its own took the server 10 ms more, and of
+        checks of a hundred organisations that was more than the checks."""
+        with connect(role=PIPELINE_ROLE, autocommit=True) as connection:
+            yield Held(connection)

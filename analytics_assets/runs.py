@@ -20,8 +20,8 @@ from uuid import UUID
 import dagster as dg
 import psycopg
 
-from analytics_assets.database import Database
 from analytics_assets.partition_keys import DAY_FORMAT, HOUR_FORMAT, ORGANIZATION
+from analytics_assets.resources import Database
 from analytics_assets.run_log import RunLog, broken_off
 from analytics_assets.sql import query
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from analytics_assets.database import Database
+from analytics_assets.resources import Database
 
 
 class InTransaction(Database):

@@ -97,10 +97,7 @@ def test_a_process_of_its_own_says_the_same(database: str, tmp_path: Path) -> No
 
 def test_commands_and_workers_start_without_dagster() -> None:
     """It took half of their start, and of a worker's memory, for the sake of a class that neither uses."""
-    code = (
-        "import sys, analytics_assets.cli, analytics_assets.events.worker; assert 'dagster' not in sys.modules;"
-        " from analytics_assets.database import Database; assert 'dagster' in sys.modules and Database().rows"
-    )
+    code = "import sys, analytics_assets.cli, analytics_assets.events.worker; sys.exit('dagster' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
 

@@ -14,10 +14,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analytics_assets.database import Database, connect
+from analytics_assets.database import connect
 from analytics_assets.insights.finding import find, window_of
 from analytics_assets.insights.series import METRICS
 from analytics_assets.migrations import migrate
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 from benchmarks.command import FAILURES, Command, Goal, WrongResult, cost_table
 from benchmarks.server import Connection, Cost, Meter, database_url, throw_away_database, throw_away_settings

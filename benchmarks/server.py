@@ -61,6 +61,8 @@ class Meter:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._stat = Path(f"/proc/{connection.info.backend_pid}/stat")
+        # Ticks of the clock, a hundredth of a second each, are as long as many a statement.
+        self.is_fine = self._fine() is not None
         # Of a server elsewhere, or in a container of its own, that number is nobody's or somebody else's.
         try:
             command = self._stat.with_name("cmdline").read_bytes()
@@ -74,19 +76,23 @@ class Meter:
         return self._cpu() > before
 
     def _cpu(self) -> float:
+        milliseconds = self._fine() if self.is_fine else None
+        if milliseconds is not None:
+            return milliseconds / 1000
         fields = self._stat.read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    def idle_milliseconds(self) -> float | None:
-        """CPU that the backend has spent until now, finer than the ticks of measure; None where it cannot be seen. The kernel
-        adds it up when a process leaves its processor: waits until the backend has, after its last answer."""
+    def _fine(self) -> float | None:
+        # The kernel adds it up when a process leaves its processor: waits until the backend has, after its last answer.
         time.sleep(0.0005)
-        if not self.sees_cpu:
-            return None
         try:
             return int(self._stat.with_name("schedstat").read_text().split()[0]) / 1e6
         except OSError:
             return None
+
+    def idle_milliseconds(self) -> float | None:
+        """CPU that the backend has spent until now; None where it cannot be seen so finely."""
+        return self._fine() if self.sees_cpu else None
 
     def _log_position(self) -> int:
         rows = self._connection.execute("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as at").fetchall()

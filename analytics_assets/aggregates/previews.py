@@ -9,9 +9,9 @@ from uuid import UUID
 import dagster as dg
 import pandas as pd
 
-from analytics_assets.database import Database
 from analytics_assets.markdown import table
 from analytics_assets.plots import plot_lines
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 _PLOTTED_ORGANIZATIONS = 6

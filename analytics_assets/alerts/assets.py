@@ -8,10 +8,10 @@ import dagster as dg
 import pandas as pd
 
 from analytics_assets.alerts.receivers import Receivers
-from analytics_assets.database import Database
 from analytics_assets.ledgered import SqlCheck, ledgered_asset
 from analytics_assets.partition_keys import DAY
 from analytics_assets.partitions import hours_of_days, organization_days
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 _MOST_ROWS = 60

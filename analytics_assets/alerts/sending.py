@@ -17,7 +17,7 @@ from typing import Any
 
 from analytics_assets.alerts.messages import Row, as_email, as_json, as_slack
 from analytics_assets.alerts.receivers import Mail, Receivers
-from analytics_assets.database import Database
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 from analytics_assets.webhooks import post
 

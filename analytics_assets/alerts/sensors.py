@@ -4,7 +4,7 @@ import dagster as dg
 
 from analytics_assets.alerts.receivers import Receivers
 from analytics_assets.alerts.sending import deliver
-from analytics_assets.database import Database
+from analytics_assets.resources import Database
 
 
 @dg.sensor(

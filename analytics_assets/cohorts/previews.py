@@ -10,9 +10,9 @@ from uuid import UUID
 import dagster as dg
 import pandas as pd
 
-from analytics_assets.database import Database
 from analytics_assets.markdown import table
 from analytics_assets.plots import picture, prepare
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 _PLOTTED_ORGANIZATIONS = 2

@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from analytics_assets.commands.console import fail, moment, out, print_table
-from analytics_assets.database import Database, connect
+from analytics_assets.database import connect
 from analytics_assets.narratives.settings import Narrator
 from analytics_assets.narratives.writing import write
 from analytics_assets.organizations.registry import OrganizationError, get
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 app = typer.Typer(

@@ -111,8 +111,8 @@ def backfill_command(
 
 def maintain_command() -> None:
     """Make partitions ahead, put closed days in order, drop what is past its retention."""
-    from analytics_assets.database import Database
     from analytics_assets.operations.maintenance import maintain
+    from analytics_assets.resources import Database
 
     rows = maintain(Database(), Settings.load())
     print_table(

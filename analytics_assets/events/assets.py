@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import dagster as dg
 
-from analytics_assets.database import Database
 from analytics_assets.events.previews import describe_events, describe_live_sessions
 from analytics_assets.ledgered import GROUP, SqlCheck, ledgered_asset
 from analytics_assets.partition_keys import HOUR
 from analytics_assets.partitions import organization_hours
+from analytics_assets.resources import Database
 from analytics_assets.sql import query, version_of
 
 _EVENT_COLUMNS = dg.TableSchema(

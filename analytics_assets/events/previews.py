@@ -9,8 +9,8 @@ from uuid import UUID
 import dagster as dg
 import pandas as pd
 
-from analytics_assets.database import Database
 from analytics_assets.plots import plot_lines
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 _PLOTTED_ORGANIZATIONS = 6

@@ -13,12 +13,12 @@ import numpy as np
 from psycopg import IsolationLevel
 from psycopg.types.json import Jsonb
 
-from analytics_assets.database import Database
 from analytics_assets.insights.baseline import DAY, score_series
 from analytics_assets.insights.grouping import insights_of
 from analytics_assets.insights.incidents import ALARM, Incident, find_incidents
 from analytics_assets.insights.series import Batch, Organization, Series, read_batches, read_organizations
 from analytics_assets.insights.wording import describe
+from analytics_assets.resources import Database
 from analytics_assets.runs import Scope
 
 # An incident may have begun so long before an hour that it covers: three days, and the hours of its quiet.

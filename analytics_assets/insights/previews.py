@@ -12,12 +12,12 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from analytics_assets.database import Database
 from analytics_assets.insights.baseline import DAY, Scores, score_series
 from analytics_assets.insights.finding import Window, window_of
 from analytics_assets.insights.incidents import ALARM
 from analytics_assets.insights.series import read_all
 from analytics_assets.markdown import table
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 _DRAWN = 4

@@ -12,8 +12,8 @@ from uuid import UUID
 import numpy as np
 import psycopg
 
-from analytics_assets.database import Database
 from analytics_assets.insights.baseline import Bools, Floats
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 # In the order in which one of them stands for those that move with it.

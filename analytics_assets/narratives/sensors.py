@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from analytics_assets.database import Database
 from analytics_assets.narratives.settings import Narrator
 from analytics_assets.narratives.writing import write
+from analytics_assets.resources import Database
 from analytics_assets.settings import SettingError
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from analytics_assets.database import Database
 from analytics_assets.narratives.asking import MOST_ANSWERED, Answer, NoAnswer, ask, dollars, require_model
 from analytics_assets.narratives.checking import MOST_CHARACTERS, clean, problem_of
 from analytics_assets.narratives.facts import Facts, facts_of
 from analytics_assets.narratives.settings import Narrator
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 _LOGGER = logging.getLogger(__name__)

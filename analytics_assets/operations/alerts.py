@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from analytics_assets.database import Database
 from analytics_assets.operations.notifier import deliver
+from analytics_assets.resources import Database
 from analytics_assets.settings import AlertSettings
 from analytics_assets.sql import query
 

@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 from psycopg.types.json import Jsonb
 
-from analytics_assets.database import Database
 from analytics_assets.operations.pruning import prune_dagster
 from analytics_assets.raw.page_archive import ArchiveError, write
+from analytics_assets.resources import Database
 from analytics_assets.settings import Settings
 from analytics_assets.sql import query
 

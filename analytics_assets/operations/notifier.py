@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analytics_assets.database import Database
+from analytics_assets.resources import Database
 from analytics_assets.settings import AlertSettings
 from analytics_assets.sql import query
 from analytics_assets.webhooks import escaped, post, section

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from analytics_assets.aggregates.schedules import daily_tick, hourly_tick
-from analytics_assets.database import Database
 from analytics_assets.operations.stale import DAY_ASSETS, HOUR_ASSETS, OpenBucket, Request, plan_requests
 from analytics_assets.partition_keys import ORGANIZATION, day_key, hour_key, range_tags
+from analytics_assets.resources import Database
 from analytics_assets.settings import Settings
 from analytics_assets.sql import query
 

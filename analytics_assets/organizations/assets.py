@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from analytics_assets.database import Database
 from analytics_assets.ledgered import GROUP, evaluate
 from analytics_assets.organizations import registry
 from analytics_assets.organizations.checks import CHECKS, partition_limit_result
 from analytics_assets.partition_keys import ORGANIZATION
+from analytics_assets.resources import Database
 
 _COLUMNS = dg.TableSchema(
     [
@@ -56,6 +56,8 @@ def organizations(context: dg.AssetExecutionContext, database: Database) -> dg.M
         context.instance.delete_dynamic_partition(ORGANIZATION, key)
     now = datetime.now(UTC)
     columns = ("slug", "name", "time_zone", "currency", "partition_key", "sources", "hours_done", "failed")
+    with database.held() as held:
+        checks = [evaluate(check, "organizations", held, None, now, now) for check in CHECKS]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(found),
@@ -67,8 +69,5 @@ def organizations(context: dg.AssetExecutionContext, database: Database) -> dg.M
                 schema=dg.TableSchema([dg.TableColumn(name) for name in columns]),
             ),
         },
-        check_results=[
-            partition_limit_result(len(wanted)),
-            *(evaluate(check, "organizations", database, None, now, now) for check in CHECKS),
-        ],
+        check_results=[partition_limit_result(len(wanted)), *checks],
     )

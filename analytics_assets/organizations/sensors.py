@@ -4,10 +4,10 @@ from typing import Any
 
 import dagster as dg
 
-from analytics_assets.database import Database
 from analytics_assets.organizations.registry import partition_keys
 from analytics_assets.partition_keys import ORGANIZATION
 from analytics_assets.partitions import organization_partitions
+from analytics_assets.resources import Database
 
 
 @dg.sensor(

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import dagster as dg
 
-from analytics_assets.database import Database
 from analytics_assets.ledgered import SqlCheck, ledgered_asset
 from analytics_assets.partition_keys import HOUR
 from analytics_assets.partitions import organization_hours
+from analytics_assets.resources import Database
 from analytics_assets.runs import Scope
 from analytics_assets.sources.engine import Engine
 from analytics_assets.sources.results import Range

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from analytics_assets.database import Database
 from analytics_assets.ledgered import GROUP, SqlCheck, evaluate
 from analytics_assets.operations.status import read_status, status_table
+from analytics_assets.resources import Database
 from analytics_assets.sources.engine import Engine
 from analytics_assets.sources.results import Result, SyncReport
 from analytics_assets.sql import query, version_of
@@ -107,7 +107,8 @@ def data_sources(context: dg.AssetExecutionContext, config: SyncPass, database: 
     report = asyncio.run(Engine(places=config.places).run(budget_seconds=config.budget_seconds, on_result=progress))
     counts = database.rows(query("source_counts"))[0]
     now = datetime.now(UTC)
-    checks = [evaluate(check, "data_sources", database, None, now - timedelta(days=1), now) for check in CHECKS]
+    with database.held() as held:
+        checks = [evaluate(check, "data_sources", held, None, now - timedelta(days=1), now) for check in CHECKS]
     context.log.info(
         "%s syncs, %s pages, %s records in %.1f s: %s",
         report.syncs,

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from analytics_assets.database import Database
+from analytics_assets.resources import Database
 
 source_sync = dg.define_asset_job(
     "source_sync",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from analytics_assets.database import Database
+from analytics_assets.resources import Database
 from analytics_assets.sources.schedules import source_sync
 from analytics_assets.sql import query
 

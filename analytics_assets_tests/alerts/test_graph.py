@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from analytics_assets.alerts.assets import CHECKS
-from analytics_assets.database import Database
 from analytics_assets.ledgered import evaluate as evaluate_check
+from analytics_assets.resources import Database
 from analytics_assets_tests.alerts.receiving import receiving
 from analytics_assets_tests.alerts.world import DAY, HOUR, TODAY, add_rule, alerts, evaluate, put_days, put_hours, series
 from analytics_assets_tests.graph.runs import check_results, materialized, run_days, run_hours

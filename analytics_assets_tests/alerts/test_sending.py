@@ -12,8 +12,8 @@ import pytest
 
 from analytics_assets.alerts.receivers import Receivers
 from analytics_assets.alerts.sending import Delivery, deliver
-from analytics_assets.database import Database
 from analytics_assets.organizations import registry
+from analytics_assets.resources import Database
 from analytics_assets.settings import SettingError
 from analytics_assets.sql import query
 from analytics_assets_tests.alerts.receiving import Mailbox, Receiver, mailbox, receiving

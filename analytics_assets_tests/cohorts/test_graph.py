@@ -11,8 +11,8 @@ import pytest
 
 from analytics_assets.cohorts.assets import CHECKS
 from analytics_assets.cohorts.previews import triangle
-from analytics_assets.database import Database
 from analytics_assets.ledgered import evaluate
+from analytics_assets.resources import Database
 from analytics_assets_tests.cohorts.world import compute
 from analytics_assets_tests.graph.runs import check_results, materialized, run_days
 from analytics_assets_tests.woocommerce import Connection, add_organization, customer, ledger, order, refund, take_in

@@ -33,8 +33,8 @@ CHECKS = {
 
 def sensed(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     """What the sensor of stale partitions requests."""
-    from analytics_assets.database import Database
     from analytics_assets.definitions import defs
+    from analytics_assets.resources import Database
 
     # (The last look for missing hours was a moment ago: only what is marked.)
     context = dg.build_sensor_context(
@@ -173,8 +173,8 @@ def test_live_sessions_are_closed_by_their_job(connection: Connection, instance:
 
 
 def test_maintenance_drops_months_of_events(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    from analytics_assets.database import Database
     from analytics_assets.operations.maintenance import maintain
+    from analytics_assets.resources import Database
     from analytics_assets.settings import SettingError, Settings
 
     assert Settings.load().keep_events_days == 1096

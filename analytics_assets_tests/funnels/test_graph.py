@@ -75,8 +75,8 @@ def test_a_run_computes_and_shows_funnels(connection: Connection, instance: dg.D
 
 
 def test_late_events_are_counted_by_the_sensor(connection: Connection, instance: dg.DagsterInstance, shops: list[UUID]) -> None:
-    from analytics_assets.database import Database
     from analytics_assets.definitions import defs
+    from analytics_assets.resources import Database
 
     assert _run(instance).success
     connection.execute("update organizations set created_at = now()")

@@ -116,9 +116,9 @@ _FAULTS = [
 @pytest.mark.parametrize(("statement", "expected"), [pytest.param(*fault[1:], id=fault[0]) for fault in _FAULTS])
 def test_a_fault_is_found(connection: Connection, figures: list[UUID], statement: str, expected: set[tuple[str, str]]) -> None:
     from analytics_assets.aggregates import assets as aggregates
-    from analytics_assets.database import Database
     from analytics_assets.ledgered import evaluate
     from analytics_assets.orders import assets as orders
+    from analytics_assets.resources import Database
 
     connection.execute(statement)
     connection.commit()

@@ -38,8 +38,8 @@ load_from:
 
 
 def _sensor(name: str, instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
-    from analytics_assets.database import Database
     from analytics_assets.definitions import defs
+    from analytics_assets.resources import Database
 
     context = dg.build_sensor_context(
         instance=instance, resources={"database": Database()}, repository_def=defs.get_repository_def()

@@ -8,9 +8,9 @@ from uuid import UUID
 import dagster as dg
 import numpy as np
 
-from analytics_assets.database import Database
 from analytics_assets.insights.baseline import DAY
 from analytics_assets.insights.finding import find
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 from analytics_assets_tests.graph.runs import check_results, run_hours
 from analytics_assets_tests.insights.shops import HOURS, NOW, add_hours, add_shop, at, drop, usual

@@ -12,11 +12,11 @@ import numpy as np
 import psycopg.types.json
 import pytest
 
-from analytics_assets.database import Database
 from analytics_assets.insights.previews import describe_insights
 from analytics_assets.narratives.sensors import narratives
 from analytics_assets.narratives.settings import Narrator
 from analytics_assets.narratives.writing import Written, write
+from analytics_assets.resources import Database
 from analytics_assets.settings import SettingError
 from analytics_assets.sql import query
 from analytics_assets_tests.insights.shops import HOURS, add_hours, add_shop, at, drop, usual

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from analytics_assets.database import Database
 from analytics_assets.operations.notifier import deliver
+from analytics_assets.resources import Database
 from analytics_assets.settings import AlertSettings, SettingError
 from analytics_assets.sql import query
 from analytics_assets_tests.command_line import analytics

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from analytics_assets.database import Database
 from analytics_assets.operations.maintenance import maintain
 from analytics_assets.operations.pruning import prune_dagster
+from analytics_assets.resources import Database
 from analytics_assets.settings import Settings
 from analytics_assets_tests.command_line import analytics
 from analytics_assets_tests.events.model import Message

@@ -15,7 +15,6 @@ import pytest
 
 from analytics_assets.aggregates.assets import CHECKS as AGGREGATES
 from analytics_assets.cohorts.assets import CHECKS as COHORTS
-from analytics_assets.database import Database
 from analytics_assets.events.assets import CHECKS as EVENTS
 from analytics_assets.funnels.assets import CHECKS as FUNNELS
 from analytics_assets.funnels.definitions import make_funnel, parse_step
@@ -24,6 +23,7 @@ from analytics_assets.ledgered import SqlCheck, evaluate
 from analytics_assets.orders.assets import CHECKS as ORDERS
 from analytics_assets.organizations.checks import CHECKS as ORGANIZATIONS
 from analytics_assets.raw.assets import CHECKS as RAW
+from analytics_assets.resources import Database
 from analytics_assets.sources.assets import CHECKS as SOURCES
 from analytics_assets_tests.events.staging import store
 from analytics_assets_tests.events.test_summaries import shopping

@@ -8,9 +8,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from analytics_assets.database import Database
 from analytics_assets.operations.maintenance import maintain
 from analytics_assets.raw.page_archive import ArchiveError, forget, restore
+from analytics_assets.resources import Database
 from analytics_assets.settings import Settings
 from analytics_assets_tests.command_line import analytics
 from analytics_assets_tests.woocommerce import Connection, add_organization, compute, order, take_in

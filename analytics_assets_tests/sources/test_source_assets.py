@@ -29,8 +29,8 @@ def _sync(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
 
 
 def _sensor(instance: dg.DagsterInstance, name: str = "source_freshness") -> list[dg.RunRequest]:
-    from analytics_assets.database import Database
     from analytics_assets.definitions import defs
+    from analytics_assets.resources import Database
 
     context = dg.build_sensor_context(
         instance=instance, resources={"database": Database()}, repository_def=defs.get_repository_def()

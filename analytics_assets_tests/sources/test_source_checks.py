@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from analytics_assets.aggregates.assets import CHECKS as AGGREGATE_CHECKS
-from analytics_assets.database import Database
 from analytics_assets.ledgered import evaluate
 from analytics_assets.orders.assets import CHECKS as ORDER_CHECKS
+from analytics_assets.resources import Database
 from analytics_assets_tests.sources.live import Connection, Live, live
 
 CHECKS = {(asset, check.name): check for asset, checks in (ORDER_CHECKS | AGGREGATE_CHECKS).items() for check in checks}

@@ -20,9 +20,10 @@ import pytest
 import sqlalchemy
 
 from analytics_assets.cli import main
-from analytics_assets.database import Database, analytics_url, connect, connect_async, conninfo, dagster_url
+from analytics_assets.database import analytics_url, connect, connect_async, conninfo, dagster_url
 from analytics_assets.events import writer
 from analytics_assets.migrations import migrate
+from analytics_assets.resources import Database
 from analytics_assets.settings import PROJECT_ROOT, Settings, make_paths_absolute
 from analytics_assets_tests.browser.dagster_ui import wait_for
 from analytics_assets_tests.surface.processes import started

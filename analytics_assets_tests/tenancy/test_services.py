@@ -18,9 +18,10 @@ import psycopg.sql
 import pytest
 from sqlalchemy.engine import make_url
 
-from analytics_assets.database import COLLECTOR_ROLE, PIPELINE_ROLE, Database
+from analytics_assets.database import COLLECTOR_ROLE, PIPELINE_ROLE
 from analytics_assets.events import keys
 from analytics_assets.operations.maintenance import maintain
+from analytics_assets.resources import Database
 from analytics_assets.settings import PROJECT_ROOT, Settings
 from analytics_assets_tests.conftest import _drop_database, _make_database
 from analytics_assets_tests.events.serving import CollectorProcess

@@ -88,13 +88,14 @@ begin
                coalesce(private.parse_number(o.node #>> '{totalShippingPriceSet,shopMoney,amount}'), 0) as shipping,
                coalesce(private.parse_number(o.node #>> '{totalDiscountsSet,shopMoney,amount}'), 0) as discounts
     ) t
-    cross join lateral (
-        select min(coalesce(s.sale ->> 'id', '(no id)')) as sale
+    -- (Of all orders at once: asked for each of them alone, the orders of 50 shops took 57 seconds in place of 1.5, growing with their square.)
+    left join (
+        select s.page_id, s.order_gid, min(coalesce(s.sale ->> 'id', '(no id)')) as sale
         from pg_temp.shopify_sales s
-        where s.page_id = o.page_id and s.order_gid = o.node ->> 'id'
-          and (private.gid_number(s.sale ->> 'id') is null or private.parse_timestamp(s.happened_at) is null
-               or private.parse_number(s.sale #>> '{totalAmount,shopMoney,amount}') is null)
-    ) b
+        where private.gid_number(s.sale ->> 'id') is null or private.parse_timestamp(s.happened_at) is null
+           or private.parse_number(s.sale #>> '{totalAmount,shopMoney,amount}') is null
+        group by 1, 2
+    ) b on b.page_id = o.page_id and b.order_gid = o.node ->> 'id'
     cross join lateral (
         select case
             when t.order_id is null then 'id'

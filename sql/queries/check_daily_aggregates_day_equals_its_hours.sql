@@ -13,12 +13,17 @@ with tenants as materialized (
        and h.bucket = date_trunc('hour', (l.bucket at time zone 'UTC') at time zone t.time_zone)
     where l.asset = 'daily_aggregates' and l.status = 'done' and l.bucket >= %(start)s and l.bucket < %(end)s
 ), hours as (
-    select j.organization_id, j.date, f.channel_id, f.metric_id, sum(f.value) as value
+    -- (Day by day along the key: joined and grouped over all organisations at once, it took half as long again.)
+    select j.organization_id, j.date, f.channel_id, f.metric_id, f.value
     from judged j
-    join public.hourly_facts f on f.organization_id = j.organization_id and f."timestamp" >= j.day_start and f."timestamp" < j.day_end
+    cross join lateral (
+        select f.channel_id, f.metric_id, sum(f.value) as value
+        from public.hourly_facts f
+        where f.organization_id = j.organization_id and f."timestamp" >= j.day_start and f."timestamp" < j.day_end
+          and f."timestamp" >= %(start)s::timestamptz - interval '14 hours' and f."timestamp" < %(end)s::timestamptz + interval '13 hours'
+        group by 1, 2
+    ) f
     join public.metrics m on m.metric_id = f.metric_id and m.kind = 'sum'
-    where f."timestamp" >= %(start)s::timestamptz - interval '14 hours' and f."timestamp" < %(end)s::timestamptz + interval '13 hours'
-    group by 1, 2, 3, 4
     union all
     select k.organization_id, k.date, k.channel_id, 51::smallint, count(k.customer_key)
     from (

@@ -3,40 +3,59 @@ with tenants as materialized (
     select id, slug, currency from public.organizations
     where %(keys)s::text[] is null or partition_key = any (%(keys)s)
 ), pages as materialized (
-    select p.organization_id, p.data_source_id, p.stream, p.fetched_at, p.raw_data, s.time_zone, s.currency
+    select p.organization_id, p.data_source_id, p.stream, p.id, p.fetched_at, p.raw_data, s.time_zone
     from public.raw_data_backup p
     join tenants t on t.id = p.organization_id
     join public.data_sources s on s.id = p.data_source_id
     where p.source = 'woocommerce' and p.processed and p.stream in ('orders', 'refunds')
       and p.window_start < %(end)s::timestamptz + interval '1 hour' and p.window_end >= %(start)s
 ), records as materialized (
-    select p.organization_id, p.data_source_id, p.stream, e.record ->> 'id' as id, p.fetched_at, p.time_zone,
+    select p.organization_id, p.data_source_id, p.stream, e.record ->> 'id' as id, p.fetched_at, p.time_zone, p.id as page_id, e.number,
            coalesce(nullif(e.record ->> 'date_paid_gmt', ''), nullif(e.record ->> 'date_created_gmt', '')) as utc_text,
            coalesce(nullif(e.record ->> 'date_paid', ''), e.record ->> 'date_created') as local_text,
            coalesce(e.record ->> 'date_modified_gmt', e.record ->> 'date_created_gmt', '') as modified,
-           replace(lower(e.record ->> 'status'), 'wc-', '') as status,
-           coalesce(e.record ->> 'currency', p.currency) as currency, e.record ->> 'parent_id' as parent_id,
-           private.parse_number(coalesce(e.record ->> 'total', e.record ->> 'amount')) as amount,
-           md5(e.record::text)::uuid as content
+           e.record ->> 'status' as status, e.record ->> 'parent_id' as parent_id,
+           coalesce(e.record ->> 'total', e.record ->> 'amount') as amount
     from pages p
     cross join lateral jsonb_array_elements(
-        case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) as e (record)
+        case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) with ordinality as e (record, number)
+), firsts as materialized (
+    select f.*, count(*) over (partition by f.organization_id, f.data_source_id, f.stream, f.id) as alike
+    from (
+        select r.*, rank() over (partition by r.organization_id, r.data_source_id, r.stream, r.id
+                                 order by case r.stream when 'orders' then r.modified end desc, r.fetched_at desc) as place
+        from records r
+    ) f
+    where f.place = 1
+), contents as (
+    -- Of versions that were modified and fetched at the same moment the content decides. (Only theirs is made: that of every record
+    -- took longer than all else.)
+    select p.id as page_id, e.number, md5(e.record::text)::uuid as content
+    from pages p
+    cross join lateral jsonb_array_elements(
+        case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) with ordinality as e (record, number)
+    where p.id in (select f.page_id from firsts f where f.alike > 1)
 ), newest as materialized (
-    select distinct on (organization_id, data_source_id, stream, id) *,
-           private.local_hour(coalesce(private.parse_timestamp(utc_text) at time zone 'UTC',
-                                       private.parse_timestamp(local_text) at time zone time_zone), time_zone) as bucket_at
-    from records
-    order by organization_id, data_source_id, stream, id,
-             case stream when 'orders' then modified end desc, fetched_at desc, content desc
+    select distinct on (f.organization_id, f.data_source_id, f.stream, f.id)
+           f.organization_id, f.data_source_id, f.stream, f.parent_id, f.status, f.amount,
+           private.local_hour(coalesce(private.parse_timestamp(f.utc_text) at time zone 'UTC',
+                                       private.parse_timestamp(f.local_text) at time zone f.time_zone), f.time_zone) as bucket_at
+    from firsts f
+    left join contents c on f.alike > 1 and c.page_id = f.page_id and c.number = f.number
+    order by f.organization_id, f.data_source_id, f.stream, f.id, c.content desc
+), counted as materialized (
+    select n.organization_id, n.data_source_id, n.stream, n.bucket_at, n.parent_id, private.parse_number(n.amount) as amount,
+           replace(lower(n.status), 'wc-', '') as status
+    from newest n
+    where n.bucket_at >= %(start)s and n.bucket_at < %(end)s
 ), recount as (
     select n.organization_id, n.bucket_at,
            count(*) filter (where n.stream = 'orders') as orders,
            coalesce(sum(n.amount) filter (where n.stream = 'orders'), 0) as ordered,
            count(*) filter (where n.stream = 'refunds') as refunds,
            coalesce(sum(abs(n.amount)) filter (where n.stream = 'refunds'), 0) as refunded
-    from newest n
-    where n.bucket_at >= %(start)s and n.bucket_at < %(end)s
-      and case n.stream
+    from counted n
+    where case n.stream
           when 'orders' then n.status not in ('pending', 'failed', 'cancelled', 'auto-draft', 'draft', 'checkout-draft', 'trash')
           else not exists (select from public.orders o
                            where o.organization_id = n.organization_id and o.data_source_id = n.data_source_id

@@ -13,18 +13,26 @@ with tenants as materialized (
       -- Of answers over several pages, and of accounts in another currency, this recount cannot know.
       and p.page = 1 and p.currency = t.currency
 ), newest as materialized (
-    -- A report's window begins at a local midnight: its hours are the account's.
-    select distinct on (p.organization_id, p.data_source_id, h.hour)
-           p.organization_id, p.data_source_id, p.source, p.stream, p.time_zone, p.fetch_id, p.fetched_at, p.id, h.hour
-    from pages p
-    cross join lateral generate_series(p.window_start, p.window_end - interval '1 microsecond', interval '1 hour') as h (hour)
-    where h.hour >= %(start)s and h.hour < %(end)s
-    order by p.organization_id, p.data_source_id, h.hour, p.fetched_at desc
+    -- A report's window begins at a local midnight: its hours are the account's. Labels are local; where clocks are set back, one
+    -- says two hours, and stands for the first.
+    select n.*, case when private.first_instant(n.local_hour, n.time_zone) = n.hour then to_char(n.local_hour, 'YYYYMMDDHH24') end as label
+    from (
+        select distinct on (p.organization_id, p.data_source_id, h.hour)
+               p.organization_id, p.data_source_id, p.source, p.stream, p.time_zone, p.fetch_id, p.fetched_at, p.id, h.hour,
+               date_trunc('hour', h.hour at time zone p.time_zone) as local_hour
+        from pages p
+        cross join lateral generate_series(p.window_start, p.window_end - interval '1 microsecond', interval '1 hour') as h (hour)
+        where h.hour >= %(start)s and h.hour < %(end)s
+        order by p.organization_id, p.data_source_id, h.hour, p.fetched_at desc
+    ) n
 ), figures as materialized (
-    -- (Only of pages that are the newest of an hour: every hour is told by hundreds.)
-    select distinct p.organization_id, p.data_source_id, p.source, p.fetch_id, v.label, v.value,
-           private.first_instant(to_timestamp(v.label, 'YYYYMMDDHH24') at time zone 'UTC', p.time_zone) as hour
-    from (select distinct n.organization_id, n.data_source_id, n.source, n.stream, n.time_zone, n.fetch_id, n.fetched_at, n.id from newest n) p
+    -- (Only of pages that are the newest of an hour, and only its hours: each is told by hundreds, and tells hundreds.)
+    select distinct p.organization_id, p.data_source_id, p.source, p.fetch_id, v.label, v.value
+    from (
+        select n.organization_id, n.data_source_id, n.source, n.stream, n.fetch_id, n.fetched_at, n.id, min(n.label) as first_label,
+               max(n.label) as last_label
+        from newest n group by 1, 2, 3, 4, 5, 6, 7
+    ) p
     join public.raw_data_backup b
         on b.organization_id = p.organization_id and b.source = p.source and b.stream = p.stream and b.fetched_at = p.fetched_at and b.id = p.id
     cross join lateral (
@@ -37,9 +45,7 @@ with tenants as materialized (
         from jsonb_array_elements(b.raw_data -> 'data') as r (row)
         where p.source = 'meta_ads' and r.row ? 'spend'
     ) v
-    -- Labels are local: a day more on either side is enough of them.
-    where v.label >= to_char(%(start)s::timestamptz - interval '1 day', 'YYYYMMDD')
-      and v.label < to_char(%(end)s::timestamptz + interval '2 days', 'YYYYMMDD')
+    where v.label >= p.first_label and v.label <= p.last_label
 ), accounts as materialized (
     -- Of an organisation and vendor those that have told something of the range.
     select s.organization_id, s.source_type as source, count(*) as accounts
@@ -69,7 +75,7 @@ with tenants as materialized (
     select n.organization_id, n.source, n.hour, f.value, null, 0
     from newest n
     join figures f on f.organization_id = n.organization_id and f.data_source_id = n.data_source_id and f.fetch_id = n.fetch_id
-        and f.hour = n.hour
+        and f.label = n.label
     union all
     select f.organization_id, case f.channel_id when 1 then 'google_analytics' else 'meta_ads' end, f."timestamp", null, f.value, 0
     from public.hourly_facts f

@@ -16,85 +16,77 @@ with everybody as materialized (
     join public.raw_data_backup p on p.organization_id = t.id and p.source = %(source)s
     where p.window_start < %(end)s and p.window_end >= %(start)s
     order by p.organization_id, p.data_source_id, p.stream, p.fetched_at desc
-), pages as (
-    select n.organization_id, n.data_source_id, n.stream, n.fetched_at, n.id as newest_id, e.*
+), pages as materialized (
+    -- Number 0 is the newest, 1 the one before it.
+    select n.id as newest_id, n.stream, e.number, e.page
     from newest n
     cross join lateral (
-        (select true as is_new, p.id as page_id, p.raw_data from public.raw_data_backup p
+        (select 0 as number, p.raw_data as page from public.raw_data_backup p
          where p.organization_id = n.organization_id and p.source = %(source)s and p.stream = n.stream and p.fetched_at = n.fetched_at
            and p.id = n.id)
         union all
-        (select false, p.id, p.raw_data from public.raw_data_backup p
+        (select row_number() over (order by p.fetched_at desc), p.raw_data
+         from public.raw_data_backup p
          where p.organization_id = n.organization_id and p.source = %(source)s and p.stream = n.stream
            and p.data_source_id = n.data_source_id and p.fetched_at < n.fetched_at and p.fetched_at > n.fetched_at - interval '14 days'
          order by p.fetched_at desc limit 4)
     ) e
-), records as (
-    select p.organization_id, p.data_source_id, p.stream, p.newest_id, p.fetched_at, p.is_new, p.page_id, r.record
+), recent as materialized (
+    select p.newest_id, p.number, s.*
+    from pages p cross join lateral private.payload_shape(%(source)s, p.stream, p.page) s
+    where p.number <= 1
+), doubtful as materialized (
+    -- Where the page before has the same fields in the same types, no older page can make any of them gone or changed: only the
+    -- others are unpacked.
+    select distinct k.newest_id
+    from (
+        -- Something that only the newest page has, a holder too: of another type, perhaps.
+        (select r.newest_id, r.within, r.field, r.type from recent r where r.number = 0 and r.type <> 'null'
+         except
+         select r.newest_id, r.within, r.field, r.type from recent r where r.number = 1)
+        union all
+        -- Something that only the page before has, where the newest has what could hold it: gone, perhaps.
+        (select r.newest_id, r.within, r.field, null
+         from recent r
+         where r.number = 1 and (r.newest_id, r.within) in (select h.newest_id, h.within from recent h where h.number = 0)
+         except
+         select r.newest_id, r.within, r.field, null from recent r where r.number = 0)
+    ) k
+), shapes as materialized (
+    select r.newest_id, r.number, r.within, r.field, r.type, r.times, r.example
+    from recent r where r.newest_id in (select d.newest_id from doubtful d)
+    union all
+    select p.newest_id, p.number, s.*
     from pages p
-    cross join lateral (
-        -- The metrics and dimensions of a report are its fields.
-        select jsonb_object_agg(h.header ->> 'name', coalesce(h.header ->> 'type', 'dimension')) as record
-        from jsonb_array_elements(jsonb_path_query_array(p.raw_data, 'lax $.dimensionHeaders[*]')
-                                  || jsonb_path_query_array(p.raw_data, 'lax $.metricHeaders[*]')) as h (header)
-        where %(source)s = 'google_analytics' and jsonb_typeof(p.raw_data -> 'rows') = 'array'
-        having count(*) > 0
-        union all
-        (select d.record from jsonb_path_query(p.raw_data, 'lax $.data[*]') as d (record) where %(source)s = 'meta_ads' limit 40)
-        union all
-        (select a.record
-         from jsonb_array_elements(case jsonb_typeof(p.raw_data) when 'array' then p.raw_data else jsonb_build_array(p.raw_data) end) as a (record)
-         where %(source)s = 'woocommerce' or %(source)s = 'shopify' and p.stream = 'bulk_orders' and not a.record ? '__parentId'
-         limit 40)
-        union all
-        (select n.record from jsonb_path_query(p.raw_data, 'lax $.data.orders.nodes[*]') as n (record)
-         where %(source)s = 'shopify' and p.stream = 'orders' limit 40)
-    ) r
-    where jsonb_typeof(r.record) = 'object'
-), holders as materialized (
-    -- What has fields: the record, and what lies in it.
-    select r.*, null::text as within, r.record as holder from records r
-    union all
-    select r.*, f.key, f.value from records r cross join lateral jsonb_each(r.record) f where jsonb_typeof(f.value) = 'object'
-    union all
-    select r.*, f.key || '[]', e.element
-    from records r
-    cross join lateral jsonb_each(r.record) f
-    cross join lateral jsonb_array_elements(case jsonb_typeof(f.value) when 'array' then f.value else '[]' end) as e (element)
-    where jsonb_typeof(e.element) = 'object'
+    cross join lateral private.payload_shape(%(source)s, p.stream, p.page) s
+    where p.number > 1 and p.newest_id in (select d.newest_id from doubtful d)
 ), held as (
-    select organization_id, data_source_id, stream, within, count(*) filter (where is_new) as new_holders,
-           count(*) filter (where not is_new) as old_holders
-    from holders group by 1, 2, 3, 4
+    select newest_id, within, sum(times) filter (where number = 0) as new_holders, sum(times) filter (where number > 0) as old_holders
+    from shapes where type = 'holder' group by 1, 2
 ), fields as (
-    select h.organization_id, h.data_source_id, h.stream, h.within, f.key, min(h.fetched_at) as fetched_at,
-           count(*) filter (where h.is_new) as new_times, count(*) filter (where not h.is_new) as old_times,
-           array_agg(distinct y.type) filter (where h.is_new and y.type <> 'null') as new_types,
-           array_agg(distinct y.type) filter (where not h.is_new and y.type <> 'null') as old_types,
-           min(h.newest_id::text) as newest_id, min(h.record ->> 'id') filter (where h.is_new) as example
-    from holders h
-    cross join lateral jsonb_each(h.holder) f
-    cross join lateral (select case %(source)s when 'google_analytics' then f.value #>> '{}' else jsonb_typeof(f.value) end as type) y
-    group by 1, 2, 3, 4, 5
+    select s.newest_id, s.within, s.field,
+           coalesce(sum(s.times) filter (where s.number = 0), 0) as new_times, coalesce(sum(s.times) filter (where s.number > 0), 0) as old_times,
+           array_agg(distinct s.type) filter (where s.number = 0 and s.type <> 'null') as new_types,
+           array_agg(distinct s.type) filter (where s.number > 0 and s.type <> 'null') as old_types,
+           min(s.example) filter (where s.number = 0) as example
+    from shapes s where s.type <> 'holder' group by 1, 2, 3
 ), changed as (
-    select f.organization_id, f.data_source_id, f.fetched_at,
-           f.stream || ' ' || coalesce(f.within || '.', '') || f.key as field,
+    select f.newest_id, f.within || f.field as field, f.example,
            case when f.new_times = 0 then 'is gone' else format('was %%s, is %%s', array_to_string(f.old_types, ' or '), array_to_string(f.new_types, ' or '))
-           end as what,
-           f.newest_id, f.example
+           end as what
     from fields f
-    join held h on h.organization_id = f.organization_id and h.data_source_id = f.data_source_id and h.stream = f.stream
-        and h.within is not distinct from f.within
+    join held h on h.newest_id = f.newest_id and h.within = f.within
     -- (Of a report the page is the record.)
     cross join lateral (select case %(source)s when 'google_analytics' then 1 else 3 end as enough) e
     where h.new_holders >= 1 and h.old_holders >= e.enough
       and (f.new_times = 0 and f.old_times = h.old_holders
            or f.old_times >= e.enough and not f.new_types <@ f.old_types)
 )
-select t.slug as organization, c.fetched_at as at,
-       format('%%s %%s (page %%s%%s)', c.field, c.what, c.newest_id, coalesce(', for example of ' || c.example, '')) as problem,
+select t.slug as organization, n.fetched_at as at,
+       format('%%s %%s %%s (page %%s%%s)', n.stream, c.field, c.what, n.id, coalesce(', for example of ' || c.example, '')) as problem,
        count(*) over () as found
 from changed c
-join tenants t on t.id = c.organization_id
+join newest n on n.id = c.newest_id
+join tenants t on t.id = n.organization_id
 order by 2, 1, 3
 limit %(most)s

@@ -11,10 +11,10 @@ import dagster as dg
 from psycopg import IsolationLevel
 from psycopg.types.json import Jsonb
 
-from analytics_assets.database import Database
 from analytics_assets.insights.rules import cohort_retention, funnel_step, goal, refunds, trend, underfunded
 from analytics_assets.insights.rules.episodes import LONGEST_DAYS, SAME_DAYS, insights_of
 from analytics_assets.insights.rules.evidence import Evidence, read_evidence, read_organizations
+from analytics_assets.resources import Database
 from analytics_assets.runs import Scope
 
 RULES = (trend.RULE, underfunded.RULE, funnel_step.RULE, cohort_retention.RULE, refunds.RULE, goal.RULE)

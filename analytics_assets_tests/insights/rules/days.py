@@ -8,9 +8,9 @@ from uuid import UUID
 
 import numpy as np
 
-from analytics_assets.database import Database
 from analytics_assets.insights.baseline import Floats
 from analytics_assets.insights.rules.finding import find
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 from analytics_assets_tests.woocommerce import Connection
 

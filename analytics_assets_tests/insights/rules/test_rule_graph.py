@@ -7,8 +7,8 @@ from uuid import UUID
 import dagster as dg
 import numpy as np
 
-from analytics_assets.database import Database
 from analytics_assets.insights.rules.finding import find
+from analytics_assets.resources import Database
 from analytics_assets.sql import query
 from analytics_assets_tests.graph.runs import check_results, run_days
 from analytics_assets_tests.insights.rules.days import (
