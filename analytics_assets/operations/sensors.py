@@ -55,6 +55,9 @@ def stale_partitions(context: dg.SensorEvaluationContext, database: Database) ->
                     "end": this_hour - timedelta(hours=1),
                 },
             )
+            connection.execute(
+                query("mark_missing_rule_days"), {"start": max(days_from, this_hour - _GAPS_BACK), "end": this_hour}
+            )
             # A day becomes final when its window has passed, also where no event comes any more.
             connection.execute(query("mark_final_funnels"), {"start": days_from, "end": now})
             last_look = now

@@ -96,7 +96,7 @@ def test_late_events_are_counted_by_the_sensor(connection: Connection, instance:
     connection.commit()
     requests = tick()
     assert [(request.job_name, [key.to_user_string() for key in request.asset_selection or []]) for request in requests] == [
-        ("daily_tick", [ASSET])
+        ("daily_tick", [ASSET, "rule_insights"])
     ]
     assert requests[0].tags["dagster/asset_partition_range_start"] == f"{DAY:%Y-%m-%d}|acme"
     assert run_days(instance, DAY, DAY, ("acme", "acme"), [ASSET]).success

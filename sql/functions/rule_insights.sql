@@ -129,7 +129,7 @@ language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $
 $$;
 
 -- Days of which insights by rules were looked for before what they rest on changed. (Of a new day they are looked for after it, in
--- the same run.)
+-- the same run. The running day is marked when it is over, and not with each of its hours.)
 create or replace function private.mark_rule_insights(organization_ids uuid[], buckets timestamptz[]) returns bigint
 language sql set search_path = '' set timezone = 'UTC' as $$
     select private.mark_stale('rule_insights', array_agg(l.organization_id), array_agg(l.bucket))
@@ -137,4 +137,35 @@ language sql set search_path = '' set timezone = 'UTC' as $$
     join public.partition_ledger l
         on l.organization_id = d.organization_id and l.asset = 'rule_insights' and l.bucket = d.bucket and l.status = 'done'
        and l.bucket >= (select min(b) from unnest(buckets) b) and l.bucket <= (select max(b) from unnest(buckets) b)
+    join public.organizations o on o.id = d.organization_id and (d.bucket at time zone 'UTC' + interval '1 day') at time zone o.time_zone <= now()
 $$;
+
+-- Days that are over and computed and that no run has applied the rules to become stale, so that a sensor requests them: where days of
+-- one organisation fail, nothing downstream of them runs, for none of the run's organisations. Not before an organisation was there.
+create or replace function private.mark_missing_rule_days(from_time timestamptz, to_time timestamptz) returns bigint
+language plpgsql set search_path = '' set timezone = 'UTC' set enable_nestloop = off set jit = off as $$
+declare
+    marked bigint;
+begin
+    with missing as materialized (
+        select l.organization_id, l.bucket
+        from public.partition_ledger l
+        join public.organizations o on o.id = l.organization_id and o.is_active
+        left join public.partition_ledger r
+            on r.organization_id = l.organization_id and r.asset = 'rule_insights' and r.bucket = l.bucket
+           and r.bucket >= from_time and r.bucket < to_time
+        where l.asset = 'daily_aggregates' and l.status = 'done' and l.bucket >= from_time and l.bucket < to_time
+          and l.bucket >= date_trunc('day', o.created_at) and r.organization_id is null
+          and (l.bucket at time zone 'UTC' + interval '1 day') at time zone o.time_zone <= l.computed_at
+          -- The run that computed it may still be under way.
+          and l.computed_at < now() - interval '1 hour'
+    )
+    insert into public.partition_ledger (organization_id, asset, bucket, status, next_attempt_at)
+    select m.organization_id, 'rule_insights', m.bucket, 'stale', now()
+    from missing m
+    join unnest(private.hold_organizations(array(select distinct n.organization_id from missing n))) as h (id) on h.id = m.organization_id
+    order by 1, 3
+    on conflict do nothing;
+    get diagnostics marked = row_count;
+    return marked;
+end $$;

@@ -1,6 +1,6 @@
 """rule_insights through Dagster's own runs: said once, the same in any order, withdrawn when restated; its checks, each by a fault."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -247,6 +247,33 @@ def test_what_changes_below_has_its_days_judged_again(connection: Connection) ->
             values: dict[str, Any] = {"id": acme, "day": midnight(on(LAST)), "before": midnight(on(LAST - 1)), "date": on(LAST)}
             connection.execute(statement, values)
             assert marked() == [midnight(on(LAST))], statement
+
+
+def test_days_that_no_run_took_are_requested(connection: Connection, instance: dg.DagsterInstance) -> None:
+    """Computed after they were over, more than an hour ago, since the organisation is there; the running day is not marked."""
+    acme = add_organization(connection, "acme")
+    connection.execute("update organizations set created_at = %s", (midnight(on(LAST - 4)) + timedelta(hours=5),))
+    connection.execute("select private.ensure_partitions('partition_ledger', %s, %s)", (midnight(on(0)), midnight(END)))
+    connection.execute(
+        "insert into partition_ledger (organization_id, asset, bucket, status, input_version, computed_version, computed_at)"
+        " select %s, 'daily_aggregates', d, 'done', 1, 1, d + interval '25 hours' from generate_series(%s::timestamptz, %s, interval '1 day') d",
+        (acme, midnight(on(LAST - 9)), midnight(on(LAST - 1))),
+    )
+    connection.execute(
+        "update partition_ledger set computed_at = bucket + interval '20 hours' where bucket = %s", (midnight(on(LAST - 2)),)
+    )
+    connection.execute("select private.mark_missing_rule_days(%s, %s)", (midnight(on(0)), midnight(END)))
+    statement = "select bucket from partition_ledger where asset = %s and status = 'stale' order by 1"
+    marked = [row["bucket"] for row in connection.execute(statement, (ASSET,))]
+    assert marked == [midnight(on(day)) for day in (LAST - 4, LAST - 3, LAST - 1)]
+    connection.execute("update partition_ledger set status = 'done', computed_version = input_version where asset = %s", (ASSET,))
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    connection.execute("select private.mark_stale(%s, array[%s], array[%s])", (ASSET, acme, today))
+    connection.execute("update partition_ledger set status = 'done', computed_version = input_version where asset = %s", (ASSET,))
+    connection.execute(
+        "select private.mark_rule_insights(array[%s, %s], array[%s, %s])", (acme, acme, today, midnight(on(LAST - 1)))
+    )
+    assert [row["bucket"] for row in connection.execute(statement, (ASSET,))] == [midnight(on(LAST - 1))]
 
 
 _FAULTS = {

@@ -1,0 +1,1 @@
+select private.mark_missing_rule_days(%(start)s::timestamptz, %(end)s::timestamptz)
