@@ -7,9 +7,7 @@ import typer
 from analytics_assets.commands.console import fail, moment, out, print_table
 from analytics_assets.database import connect
 from analytics_assets.narratives.settings import Narrator
-from analytics_assets.narratives.writing import write
 from analytics_assets.organizations.registry import OrganizationError, get
-from analytics_assets.resources import Database
 from analytics_assets.sql import query
 
 app = typer.Typer(
@@ -45,6 +43,9 @@ def forbid_command(organization: _Organization) -> None:
 @app.command("write")
 def write_command() -> None:
     """Word what is due now, as the sensor does every minute."""
+    from analytics_assets.narratives.writing import write
+    from analytics_assets.resources import Database
+
     narrator = Narrator.load()
     if narrator is None:
         fail(_OFF)
