@@ -81,7 +81,7 @@ def test_a_token_that_is_about_to_end_is_refreshed_and_kept_before_it_is_used(ve
 
 @pytest.mark.parametrize("left", [None, timedelta(minutes=50)])
 def test_a_token_that_ended_sooner_is_refreshed_once(vendor: Vendor, left: timedelta | None) -> None:
-    row = Row(expiring(left and datetime.now(UTC) + left))
+    row = Row(expiring(datetime.now(UTC) + left if left else None))
     vendor.answer = shop = Shop([order(n) for n in range(1, 4)], tokens=set())
     assert keys(read(vendor, secrets=row.secrets, save_secrets=row.save, size=2)) == ["1", "2", "3"]
     assert (row.changes, shop.granted) == (1, 1)
