@@ -206,7 +206,7 @@ def hour_run(browser: BrowserContext, exceptions: list[str]) -> str:
     page = browser.new_page()
     open_launch_dialog(page, COMPUTED, key(HOUR), "acme", "1 partition")
     run_id = launch(page, "Launch 1 run", r"/runs/([0-9a-f-]{36})")
-    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=180_000)
     page.close()
     return run_id
 

@@ -233,7 +233,7 @@ def test_the_daemon_computes_what_is_imported(connection: Connection, instance: 
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline and not daily(connection, "acme", "total_sales").get(DAY.date()):
             connection.rollback()
             assert process.poll() is None, "the daemon ended"
