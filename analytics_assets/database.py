@@ -67,6 +67,11 @@ def no_connection(error: psycopg.Error, what: str = "PostgreSQL") -> DatabaseErr
             ". Name the file of the authority that signed the server's certificate as sslrootcert=/path/ca.pem in the URL, and the"
             " host as the certificate names it; sslmode=require asks for encryption alone"
         )
+    elif "too many c" in said or "connection slots" in said:
+        hint = (
+            ". It passes when others let go of theirs, and what failed is tried again; if it stays so, raise max_connections of the"
+            " server, or the limit of the role or of the pooler"
+        )
     return DatabaseError(f"no connection to {what}: {said}{hint}")
 
 

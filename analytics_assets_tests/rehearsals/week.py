@@ -10,6 +10,7 @@ the lease of a dead worker ends, and whoever starts a dead process again. No sou
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -35,6 +36,7 @@ from analytics_assets.sandbox.app import running, vendor_environment
 from analytics_assets.sandbox.connect import connect_world, organization_id
 from analytics_assets.sandbox.state import Sandbox
 from analytics_assets.sandbox.world import Clock, World, make_world
+from analytics_assets.sql import query
 from analytics_assets_tests.conftest import MEMORY
 from analytics_assets_tests.events.serving import serving
 from analytics_assets_tests.rehearsals.clock import CLOCK_FILE
@@ -45,7 +47,6 @@ from analytics_assets_tests.rehearsals.plan import KILLS, Step, clock_change_wee
 from analytics_assets_tests.rehearsals.result import Result, judge
 from analytics_assets_tests.rehearsals.traffic import Site, Traffic
 
-_BEFORE = timedelta(days=2)
 _STEPS = ("Visit: page=/", "Product Viewed", "Product Added", "Checkout Started", "Order Completed")
 _PATIENCE = 240.0
 _OPEN_RUNS = "status in ('QUEUED', 'NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
@@ -56,7 +57,7 @@ class NeverSettled(RuntimeError):
 
 
 class Rehearsal:
-    """One, over a world that begins two days before ``start``."""
+    """One, over a world."""
 
     def __init__(
         self, server: OwnServer, processes: DagsterProcesses | ForkedProcesses, sandbox: Sandbox, traffic: Traffic, clock: Path, seed: int,
@@ -70,7 +71,7 @@ class Rehearsal:
     def world(self) -> World:
         return self.sandbox.world
 
-    def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+    def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Rows of a statement; done again while the server is down."""
         until = time.monotonic() + _PATIENCE
         while True:
@@ -96,8 +97,10 @@ class Rehearsal:
             self._step(step)
             self.say(f"{number} of {len(steps)}: {step.until:%a %d %b %H:%M} UTC{f', {step.kill} killed' if step.kill else ''}")
         self.sandbox.faults.clear()
+        # By the server's time the days that are running at its end are over, wherever that is, and wait for their last hour.
+        end = steps[-1].until.replace(hour=0) + timedelta(hours=40)
         for is_night in (True, False):
-            self._pass_time(is_night=is_night)
+            self._pass_time(is_night=is_night, until=end)
             self._until("that everything is synced", self._is_synced)
             sent = self.traffic.send(self.sandbox.clock.now(), all_of_it=True)
         assert sent, "the collector does not take what is left"
@@ -118,8 +121,16 @@ class Rehearsal:
         self._until("room for more runs", lambda: self._open_runs() <= 8)
         self.result.steps += 1
 
-    def _pass_time(self, *, is_night: bool) -> None:
-        """What hours do: whatever waits for its time is due."""
+    def _pass_time(self, *, is_night: bool, until: datetime | None = None) -> None:
+        """What hours do: they are over, and whatever waits for its time is due. (The sensor itself looks for hours that no tick
+        took within the week before the machine's time.)"""
+        begin = datetime.combine(self.world.first_day - timedelta(days=1), datetime.min.time(), UTC)
+        over = {
+            "assets": ["orders", "event_tracking", "hourly_aggregates"],
+            "start": begin,
+            "end": until or self.sandbox.clock.now(),
+        }
+        self.rows(query("mark_missing_hours"), over)
         self.rows("update public.data_sources set next_sync_at = now() where is_active")
         self.rows("update public.partition_ledger set next_attempt_at = now() where status <> 'done' and next_attempt_at > now()")
         if is_night:
@@ -223,9 +234,10 @@ def rehearse(
     *, organizations: int, hours: int, step_hours: int, start: datetime, kills: tuple[str, ...], orders_per_day: int = 4,
     tracked: int = 1, cells: int = 0, seed: int = 7, is_forked: bool = False, say: Callable[[str], None] = lambda _: None,
 ) -> Result:  # fmt: skip
-    """Runs one and judges it. tracked: organisations whose websites' visitors are sent too; cells: shared partition keys; is_forked: see
+    """Runs one and judges it. tracked: organisations whose websites' visitors are sent too; before: how long there is a world
+    already; cells: shared partition keys; is_forked: see
     ``forked``, instead of the real daemon."""
-    first_day = (start - _BEFORE).date()
+    first_day = (start - before).date()
     world = make_world(organizations, first_day, orders_per_day=orders_per_day)
     sandbox = Sandbox(world=world, clock=Clock(start))
     plan = make_plan(start, hours, step_hours, [one.slug for one in world.organizations], kills, seed)
@@ -241,13 +253,18 @@ def rehearse(
                 {
                     **vendor_environment(base), **kept, "DATABASE_URL": server.url, "DAGSTER_HOME": str(folder / "dagster"),
                     "ANALYTICS_HOME": str(folder / "home"), "ANALYTICS_HOURLY_START": begin, "ANALYTICS_DAILY_START": begin,
-                    CLOCK_FILE: str(folder / "clock"),
+                    CLOCK_FILE: str(folder / "clock"), "XDG_RUNTIME_DIR": str(folder),
                 }
             )
         )  # fmt: skip
         with connect() as connection:
             migrate(connection)
             connect_world(connection, world, base, last_day=plan[-1].until.date() + timedelta(days=2))
+            # They are customers since their world began.
+            connection.execute(
+                "update public.organizations set created_at = %s",
+                (datetime.combine(first_day - timedelta(days=1), datetime.min.time(), UTC),),
+            )
             if cells:
                 registry.spread(connection, cells)
             sites = []
@@ -290,6 +307,8 @@ def main() -> int:
     parser.add_argument("--forked", action="store_true", help="workers forked from one process instead of the real daemon")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
+    # Workers that are killed break off requests, which the sandbox's server calls an exception of its own.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     # Ended from outside, it leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     start = clock_change_week(datetime.now(UTC))
