@@ -25,6 +25,7 @@ import psutil
 
 from analytics_assets.settings import PROJECT_ROOT
 
+_LOOK_EVERY = 0.7
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Request = tuple[str, list[str], dict[str, str]]
 
@@ -172,10 +173,11 @@ def _execute(requests: list[Request], marks: Path) -> None:
     mark.unlink()
 
 
-def _daemon(marks: Path) -> None:
+def _daemon(marks: Path, parent: int) -> None:
     cursor: str | None = None
     busy: dict[str, int] = {}
-    while True:
+    # It ends with who has forked it: a rehearsal that was killed itself leaves none behind.
+    while os.getppid() == parent:
         for kind, pid in list(busy.items()):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 del busy[kind]
@@ -191,7 +193,7 @@ def _daemon(marks: Path) -> None:
             for kind, requests in (("sync", found[0]), ("compute", found[1])):
                 if requests and kind not in busy:
                     busy[kind] = _fork(lambda: _execute(requests, marks))  # noqa: B023
-        time.sleep(0.3)
+        time.sleep(_LOOK_EVERY)
 
 
 def main() -> None:
@@ -199,8 +201,9 @@ def main() -> None:
     marks = Path(sys.argv[1])
     import analytics_assets_tests.rehearsals.definitions  # noqa: F401
 
+    me = os.getpid()
     for _ in sys.stdin:
-        print(_fork(lambda: _daemon(marks)), flush=True)
+        print(_fork(lambda: _daemon(marks, me)), flush=True)
 
 
 if __name__ == "__main__":

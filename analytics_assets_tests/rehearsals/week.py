@@ -66,6 +66,7 @@ class Rehearsal:
         self.server, self.processes, self.sandbox, self.traffic, self.say = server, processes, sandbox, traffic, say
         self.result, self._clock, self._dice = Result(), clock, random.Random(seed)
         self._began = time.monotonic()
+        self._connection: psycopg.Connection[dict[str, Any]] | None = None
 
     @property
     def world(self) -> World:
@@ -76,10 +77,12 @@ class Rehearsal:
         until = time.monotonic() + _PATIENCE
         while True:
             try:
-                with connect() as connection:
-                    cursor = connection.execute(statement, parameters)
-                    return cursor.fetchall() if cursor.description else []
+                if self._connection is None:
+                    self._connection = connect(autocommit=True)
+                cursor = self._connection.execute(statement, parameters)
+                return cursor.fetchall() if cursor.description else []
             except (DatabaseError, psycopg.OperationalError):
+                self._connection = None
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)
@@ -122,15 +125,18 @@ class Rehearsal:
         self.result.steps += 1
 
     def _pass_time(self, *, is_night: bool, until: datetime | None = None) -> None:
-        """What hours do: they are over, and whatever waits for its time is due. (The sensor itself looks for hours that no tick
-        took within the week before the machine's time.)"""
+        """What hours do: they are over, and whatever waits for its time is due. (The sensor looks for hours that no tick took within
+        the week before the machine's time, and of organisations that were customers by then: for this look alone they were.)"""
         begin = datetime.combine(self.world.first_day - timedelta(days=1), datetime.min.time(), UTC)
-        over = {
+        hours = {
             "assets": ["orders", "event_tracking", "hourly_aggregates"],
             "start": begin,
             "end": until or self.sandbox.clock.now(),
         }
-        self.rows(query("mark_missing_hours"), over)
+        with connect() as connection:
+            connection.execute("update public.organizations set created_at = %s", (begin,))
+            connection.execute(query("mark_missing_hours"), hours)
+            connection.execute("update public.organizations set created_at = now()")
         self.rows("update public.data_sources set next_sync_at = now() where is_active")
         self.rows("update public.partition_ledger set next_attempt_at = now() where status <> 'done' and next_attempt_at > now()")
         if is_night:
@@ -146,7 +152,7 @@ class Rehearsal:
         in_midst = lambda: sum(self.sandbox.counts.values()) >= asked or self._is_synced()  # noqa: E731
         while not (in_midst() and (kind != "worker" or self.processes.workers())) and time.monotonic() < until:
             self._look_after()
-            time.sleep(0.02)
+            time.sleep(0.05)
         if kind == "worker":
             if not self.processes.kill_worker():
                 return
@@ -206,7 +212,7 @@ class Rehearsal:
                 return
             if time.monotonic() > until:
                 raise NeverSettled(f"waited {_PATIENCE:.0f} s for it {what}: {self._what_is_open()}")
-            time.sleep(0.2)
+            time.sleep(0.3)
 
     def _what_is_open(self) -> str:
         found = {
@@ -232,7 +238,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def rehearse(
     *, organizations: int, hours: int, step_hours: int, start: datetime, kills: tuple[str, ...], orders_per_day: int = 4,
-    tracked: int = 1, cells: int = 0, seed: int = 7, is_forked: bool = False, say: Callable[[str], None] = lambda _: None,
+    tracked: int = 1, cells: int = 0, seed: int = 7, is_forked: bool = False,
+    before: timedelta = timedelta(days=2), say: Callable[[str], None] = lambda _: None,
 ) -> Result:  # fmt: skip
     """Runs one and judges it. tracked: organisations whose websites' visitors are sent too; before: how long there is a world
     already; cells: shared partition keys; is_forked: see
@@ -241,6 +248,7 @@ def rehearse(
     world = make_world(organizations, first_day, orders_per_day=orders_per_day)
     sandbox = Sandbox(world=world, clock=Clock(start))
     plan = make_plan(start, hours, step_hours, [one.slug for one in world.organizations], kills, seed)
+    log = logging.getLogger("uvicorn.error")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="analytics-rehearsal-", dir=MEMORY)))
         server = stack.enter_context(own_server(folder.parent, max_connections="100"))
@@ -260,11 +268,6 @@ def rehearse(
         with connect() as connection:
             migrate(connection)
             connect_world(connection, world, base, last_day=plan[-1].until.date() + timedelta(days=2))
-            # They are customers since their world began.
-            connection.execute(
-                "update public.organizations set created_at = %s",
-                (datetime.combine(first_day - timedelta(days=1), datetime.min.time(), UTC),),
-            )
             if cells:
                 registry.spread(connection, cells)
             sites = []
@@ -275,6 +278,9 @@ def rehearse(
         with open_instance():
             pass  # Dagster's tables and partition keys are there before two processes make them at once
         collector = stack.enter_context(serving())
+        # Workers that are killed break off requests, which the sandbox's server calls an exception of its own.
+        stack.callback(log.setLevel, log.level)
+        log.setLevel(logging.CRITICAL)
         processes = (ForkedProcesses if is_forked else DagsterProcesses)(folder / "dagster")
         stack.callback(processes.stop)
         rehearsal = Rehearsal(server, processes, sandbox, Traffic(collector, first_day, sites), folder / "clock", seed, say)
@@ -307,8 +313,6 @@ def main() -> int:
     parser.add_argument("--forked", action="store_true", help="workers forked from one process instead of the real daemon")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
-    # Workers that are killed break off requests, which the sandbox's server calls an exception of its own.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     # Ended from outside, it leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     start = clock_change_week(datetime.now(UTC))
