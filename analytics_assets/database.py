@@ -50,6 +50,11 @@ class DatabaseError(RuntimeError):
     """The database cannot be used as it is; the message says why and what to do."""
 
 
+#: What passes by itself: the server is down or starting, its disk is full, it has no connection to give or takes no writes for
+#: a while (a managed server whose disk fills becomes read-only), or a lock did not come.
+OUR_DATABASE_AWAY = (DatabaseError, psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+
+
 def no_connection(error: psycopg.Error, what: str = "PostgreSQL") -> DatabaseError:
     """What a connection that failed comes to, in one line. The driver's message names host, port and database, never the
     password; of TLS it says what is wrong, and this what to do."""
@@ -59,6 +64,11 @@ def no_connection(error: psycopg.Error, what: str = "PostgreSQL") -> DatabaseErr
         hint = (
             ". Name the file of the authority that signed the server's certificate as sslrootcert=/path/ca.pem in the URL, and the"
             " host as the certificate names it; sslmode=require asks for encryption alone"
+        )
+    elif "too many c" in said or "connection slots" in said:
+        hint = (
+            ". It passes when others let go of theirs, and what failed is tried again; if it stays so, raise max_connections of the"
+            " server, or the limit of the role or of the pooler"
         )
     return DatabaseError(f"no connection to {what}: {said}{hint}")
 

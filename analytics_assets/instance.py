@@ -64,6 +64,37 @@ def process_tag() -> dict[str, str]:
     return {PROCESS_TAG: f"{os.uname().nodename}:{me.pid}:{me.create_time():.0f}"}
 
 
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        return process if process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def is_run_worker(pid: int) -> bool:
+    """Whether a process of this machine executes a run for a code server.
+
+    By its command line, not by when it began: that is reckoned from the machine's clock, and where the clock was put right by
+    an hour, every process that had said its number before looked like another one.
+    """
+    process = _process(pid)
+    try:
+        return process is not None and "--multiprocessing-fork" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
+def command_lives(run: dg.DagsterRun) -> bool | None:
+    """Whether the command that executes a run lives; None where no command of this machine does (see process_tag)."""
+    host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
+    if host != os.uname().nodename:
+        return None
+    pid, _, created = rest.partition(":")
+    process = _process(int(pid))
+    return process is not None and f"{process.create_time():.0f}" == created
+
+
 def close_orphans(instance: dg.DagsterInstance) -> int:
     """Fails runs whose command was killed: they would look as if under way for ever. Returns how many."""
     import dagster as dg
@@ -71,15 +102,8 @@ def close_orphans(instance: dg.DagsterInstance) -> int:
     closed = 0
     unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished), limit=200):
-        host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
-        if host != os.uname().nodename:
-            continue
-        pid, _, created = rest.partition(":")
-        try:
-            alive = f"{psutil.Process(int(pid)).create_time():.0f}" == created
-        except psutil.NoSuchProcess:
-            alive = False
-        if not alive:
+        if command_lives(run) is False:
+            pid = run.tags[PROCESS_TAG].split(":")[1]
             instance.report_run_failed(run, f"The command that executed this run (process {pid}) has ended. Run it again.")
             closed += 1
     return closed

@@ -118,8 +118,8 @@ def _report_steps(
         if state is None or state.covered_to is None:
             first = min(first, history_from)
         else:
-            # After days without a sync the gap is read as well.
-            first = min(first, state.covered_to.astimezone(zone).date())
+            # After days without a sync the gap is read as well; see _entity_steps.
+            first = min(first, min(state.covered_to, state.updated_at).astimezone(zone).date())
     purpose: Purpose = "reread" if reread else "incremental"
     return [
         Step(Task(policy.stream, start, end, purpose), policy)
@@ -136,7 +136,12 @@ def _entity_steps(
     if state is None or state.covered_to is None:
         start = local_midnight(history_from, zone)
     else:
-        start = state.covered_to - policy.each_sync
+        # When it was stored, by the server's clock: one ahead of its time covers nothing of what comes after.
+        start = min(state.covered_to, state.updated_at) - policy.each_sync
+        if state.covered_to > end:
+            # This worker's clock was ahead, or its server's as well, and has been put right: nothing tells since when. As each
+            # sync read its last ten minutes alone until that time had come, what had changed before them was lost.
+            start = min(start, end - (policy.reread or policy.each_sync))
     return [Step(Task(policy.stream, a, b), policy) for a, b in _windows(min(start, end - policy.each_sync), end, policy.widest)]
 
 

@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import uuid4
 
+import psycopg
+
+from analytics_assets.database import OUR_DATABASE_AWAY
 from analytics_assets.sources import vetting
 from analytics_assets.sources.connector import Account, Connector, RawPage, Source
 from analytics_assets.sources.failures import (
@@ -73,12 +76,19 @@ class SourceSync:
         result = Result(self.claim, self.tally)
         try:
             await self._run(result)
+        except AskForLess as failure:
+            # Of the shortest window there is: it waited for an operator, who could only have it tried again.
+            result.failure = RetryLater(f"{failure} It was asked for as little as can be", status=failure.status)
         except SourceFailure as failure:
             result.failure = failure
         except _TimeUp:
             result.is_partial = True
         except _LeaseLost:
             result.is_lost = True
+        except OUR_DATABASE_AWAY as error:
+            # No fault of the source: as a bug of ours it waited for an operator after the server had been down for some seconds.
+            _log.error("%s: %s", self.claim.label, _where(error))
+            result.failure = RetryLater(f"our own database could not be reached, or could not take it: {_said(error)}")
         except Exception as error:
             # One source's trouble is never another's; where it happened stands in the log, without values.
             _log.error("%s: %s", self.claim.label, _where(error))
@@ -190,6 +200,12 @@ class SourceSync:
                 self.tally.flags.add(f"time_zone_changed:{self.source.time_zone}")
                 result.reread_wanted = not self.claim.is_reread
             self.connector.source = self.source = replace(self.source, time_zone=page.time_zone, currency=page.currency)
+
+
+def _said(error: BaseException) -> str:
+    """What our own database says; of its messages the first line, which never quotes a row."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return (primary or str(error).strip().partition("\n")[0])[:300].rstrip(" ?.") or type(error).__name__
 
 
 def _where(error: BaseException) -> str:

@@ -100,7 +100,8 @@ language sql stable set search_path = '' set timezone = 'UTC' set enable_nestloo
 $$;
 
 -- What the sensor requests: open buckets whose turn has come, oldest first, and their next turn put off
--- (5 minutes, doubled with each attempt, at most 6 hours), so that one that fails does not come at every tick.
+-- (5 minutes, doubled with each attempt, at most 6 hours), so that one that fails does not come at every tick. A turn further off
+-- was put off by a server whose clock was ahead, and has come.
 -- Only of keys that Dagster has: one claimed a moment before its key was added waited five minutes for nothing.
 create or replace function private.claim_open_buckets(
     asset_names text[], partition_keys text[], from_time timestamptz, to_time timestamptz, most integer)
@@ -111,7 +112,7 @@ language sql set search_path = '' as $$
         from public.partition_ledger l
         join public.organizations o
             on o.id = l.organization_id and o.is_active and o.partition_key = any (partition_keys)
-        where l.status <> 'done' and l.next_attempt_at <= now() and l.asset = any (asset_names)
+        where l.status <> 'done' and (l.next_attempt_at <= now() or l.next_attempt_at > now() + interval '7 hours') and l.asset = any (asset_names)
           and l.bucket >= from_time and l.bucket < to_time
         order by l.next_attempt_at, l.bucket
         limit most

@@ -114,14 +114,15 @@ begin
     on conflict (organization_id, data_source_id, stream, purpose) do update set
         window_start = excluded.window_start, window_end = excluded.window_end, position = excluded.position,
         fetch_id = excluded.fetch_id, updated_at = now(), completed_at = coalesce(excluded.completed_at, t.completed_at),
-        -- A window that touches what is covered widens it; one apart from it begins anew.
+        -- A window that touches what is covered widens it; one apart from it begins anew. Nothing is covered beyond the moment of
+        -- asking: what says so was noted while the worker's clock was ahead.
         covered_from = case when excluded.covered_to is null then t.covered_from
             when excluded.covered_from <= t.covered_to and excluded.covered_to >= t.covered_from
                 then least(t.covered_from, excluded.covered_from)
             else excluded.covered_from end,
         covered_to = case when excluded.covered_to is null then t.covered_to
             when excluded.covered_from <= t.covered_to and excluded.covered_to >= t.covered_from
-                then greatest(t.covered_to, excluded.covered_to)
+                then least(greatest(t.covered_to, excluded.covered_to), excluded.completed_at)
             else excluded.covered_to end;
 
     perform private.delete_vanished_orders(fresh);

@@ -3,6 +3,17 @@
 -- A worker holds a source by a lease, which storing pages prolongs (private.store_source_pages); nobody else syncs it
 -- meanwhile. A lease that has run out belonged to a worker that died.
 
+-- Times that lie further ahead than this file ever sets them: written while the server's clock was ahead, which was put right since.
+-- (By a year, and nothing was synced for a year.) More than a vendor asks to wait for, and than any source's own frequency.
+create or replace function private.is_too_far(at timestamptz) returns boolean
+language sql stable set search_path = '' as $$ select at > now() + interval '8 days' $$;
+
+-- Longer than any worker holds a source, or over.
+create or replace function private.is_dead_lease(lease_until timestamptz) returns boolean
+language sql stable set search_path = '' as $$
+    select lease_until < now() or lease_until > now() + private.lease_time() + interval '1 minute'
+$$;
+
 -- Sources whose worker died: free again, due at once, and their log closed.
 create or replace function private.release_dead_leases() returns bigint
 language plpgsql set search_path = '' set timezone = 'UTC' as $$
@@ -11,7 +22,7 @@ declare
 begin
     with dead as (
         select s.organization_id, s.id from public.data_sources s
-        where s.lease_until < now()
+        where private.is_dead_lease(s.lease_until)
         order by 1, 2
         for update skip locked
     ), freed as (
@@ -31,6 +42,10 @@ begin
           and l.started_at > now() - interval '31 days'
     )
     select count(*) into released from freed;
+    update public.data_sources s
+    set next_sync_at = case when private.is_too_far(s.next_sync_at) then now() else s.next_sync_at end,
+        reread_due_at = case when private.is_too_far(s.reread_due_at) then now() else s.reread_due_at end
+    where (private.is_too_far(s.next_sync_at) or private.is_too_far(s.reread_due_at)) and s.lease_owner is null;
     return released;
 end $$;
 
@@ -161,7 +176,7 @@ language sql set search_path = '' set timezone = 'UTC' as $$
         update public.data_sources s
         set reread_due_at = now() + interval '1 second' * (('x' || left(md5(s.id::text), 6))::bit(24)::integer % 3600)
         where s.is_active and s.is_connected and s.reread_due_at is null
-          and (s.reread_at is null or s.reread_at < now() - interval '12 hours')
+          and (s.reread_at is null or s.reread_at < now() - interval '12 hours' or s.reread_at > now())
           -- A source whose history is just being read needs no second reading of it.
           and s.last_sync_at is not null
         returning 1
