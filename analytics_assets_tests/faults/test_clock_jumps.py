@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from analytics_assets.database import Database
+from analytics_assets.resources import Database
 from analytics_assets.sources.engine import Engine
 from analytics_assets.sql import query
 from analytics_assets_tests.sources.live import Connection, Live, live

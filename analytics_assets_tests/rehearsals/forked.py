@@ -126,7 +126,7 @@ def _look(cursor: str | None, write: int) -> None:
     import dagster as dg
     from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-    from analytics_assets.database import Database
+    from analytics_assets.resources import Database
     from analytics_assets_tests.rehearsals.definitions import defs
 
     class Workspace:
