@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCHMARKS := aggregation sources collector row_level_security checks funnels cohorts insights rule_insights
+BENCHMARKS := aggregation sources collector row_level_security checks retention dagster_storage funnels cohorts insights rule_insights
 # What only two benchmarks need, half a gigabyte of it: the extra bench.
 PEERS := "duckdb>=1.4" "chdb>=4"
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(TIME_ZONE),--time-zone "$(TIME_ZONE)") $(if $(CURRENCY),--currency "$(CURRENCY)")
@@ -46,7 +46,7 @@ lint: $(STAMP) ## ruff, mypy, squawk, the definitions, the dependencies
 	@DAGSTER_HOME= $(BIN)/dg check defs
 	@$(BIN)/python -m analytics_assets_tests.audit
 
-bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, row-level security, checks, insights, beside their peers and limits
+bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, row-level security, checks, insights, retention, Dagster's storage, beside their peers and limits
 	@$(BIN)/python -c 'import duckdb, chdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEERS)
 	@missed=; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one || missed="$$missed $$one"; done; \
 		test -z "$$missed" || { echo "goals missed, or not measured:$$missed"; exit 1; }

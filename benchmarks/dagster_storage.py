@@ -5,8 +5,8 @@
 One run of each job is real: the project's definitions on its instance, executed in this process, written by its own event log into
 PostgreSQL; so is a tick of each schedule and sensor. Each day is then made of copies of their rows, as many as the day has runs and
 ticks, with ids, moments and partitions of their own, one hour after the other: half-hourly work of a year fits into minutes. At the
-end of each day maintenance prunes as of that day's morning, ticks go as Dagster's daemon lets them go, and tables are vacuumed, as
-autovacuum would. Counted is all of schema dagster: rows, indexes, TOAST, free room within.
+end of each day maintenance prunes as of that day's morning, ticks go as Dagster's daemon lets them go, and tables are analysed and vacuumed,
+as autovacuum would. Counted is all of schema dagster: rows, indexes, TOAST, free room within.
 
 (What the daemon and a process for each run add to a run, six events of the size of an engine's, is written to each real run before.)
 """
@@ -244,10 +244,12 @@ def _live(connection: Connection, settings: Settings, days: int, command: Comman
             " \"timestamp\" < %(at)s::timestamp - case status when 'SKIPPED' then interval '2 days' else interval '14 days' end",
             at=morning.replace(tzinfo=None),
         )
+        for table in _TABLES:
+            connection.execute(psycopg.sql.SQL("analyze dagster.{}").format(psycopg.sql.Identifier(table)))
         for table, count in prune_dagster(settings, now=morning).items():
             deleted[table] = deleted.get(table, 0) + count
         for table in _TABLES:
-            connection.execute(psycopg.sql.SQL("vacuum (analyze) dagster.{}").format(psycopg.sql.Identifier(table)))
+            connection.execute(psycopg.sql.SQL("vacuum dagster.{}").format(psycopg.sql.Identifier(table)))
         (total,) = connection.execute(psycopg.sql.SQL("select sum(total) as total from (" + _SIZES + ") s")).fetchall()
         sizes.append(int(total["total"]))
         command.progress(f"day {number + 1}: {size(sizes[-1])}")
