@@ -149,7 +149,10 @@ class Rehearsal:
         """In the midst of a sync, or of computing: after some requests, or some buckets."""
         asked = sum(self.sandbox.counts.values()) + self._dice.randint(1, 2 * len(self.world.organizations))
         until = time.monotonic() + 60
-        in_midst = lambda: sum(self.sandbox.counts.values()) >= asked or self._is_synced()  # noqa: E731
+
+        def in_midst() -> bool:
+            return sum(self.sandbox.counts.values()) >= asked or self._is_synced()
+
         while not (in_midst() and (kind != "worker" or self.processes.workers())) and time.monotonic() < until:
             self._look_after()
             time.sleep(0.05)
