@@ -19,7 +19,7 @@ _ENDED = (
 )
 
 
-class AnalyticsRunLauncher(DefaultRunLauncher):  # type: ignore[misc]
+class AnalyticsRunLauncher(DefaultRunLauncher):
     """The default launcher, whose runs Dagster's run monitoring can look after: it fails those whose process is gone, and
     run retries launch them again. Processes are looked for on this machine, where the daemon and its code server are."""
 

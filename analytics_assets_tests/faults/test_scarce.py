@@ -40,8 +40,8 @@ def _url(server: OwnServer, database: str) -> str:
 
 @contextmanager
 def _world(server: OwnServer, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **options: str) -> Iterator[Live]:
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template made {' '.join(f'{key} {value}' for key, value in options.items())}")
+    with psycopg.connect(server.url, autocommit=True) as making:
+        making.execute(f"create database {name} template made {' '.join(f'{key} {value}' for key, value in options.items())}")
     monkeypatch.setenv("DATABASE_URL", _url(server, name))
     monkeypatch.setenv("ANALYTICS_HOME", str(tmp_path / "home"))
     with connect() as connection, live(connection, monkeypatch, 2, 2, orders_per_day=10) as world:
