@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCHMARKS := aggregation sources collector row_level_security checks retention dagster_storage funnels cohorts insights rule_insights
+BENCHMARKS := aggregation sources collector row_level_security checks retention dagster_storage funnels cohorts insights insights_accuracy rule_insights
 # What only two benchmarks need, half a gigabyte of it: the extra bench.
 PEERS := "duckdb>=1.4" "chdb>=4"
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(TIME_ZONE),--time-zone "$(TIME_ZONE)") $(if $(CURRENCY),--currency "$(CURRENCY)")

@@ -81,9 +81,14 @@ class Command:
         return 1
 
     @staticmethod
+    def show(table: Table, width: int = 150) -> None:
+        """A table on the terminal."""
+        Console(width=None if sys.stdout.isatty() else width).print(table)
+
+    @staticmethod
     def finish(arguments: argparse.Namespace, table: Table, figures: Any, width: int = 150) -> int:
         """Returns the exit status."""
-        Console(width=None if sys.stdout.isatty() else width).print(table)
+        Command.show(table, width)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         return 0

@@ -118,11 +118,13 @@ def _profile(sums: Floats, *, by_weekday: bool) -> tuple[Floats, Floats, NDArray
     return middle, np.where(middle > 0, share, 0.0), seen
 
 
-def _level(sums: Floats, base: Floats) -> Floats:
-    """The last seven days beside what was expected of them, the last one left out for the day under test."""
+def _level(sums: Floats, middle_day: Floats, weekday: Floats) -> Floats:
+    """The last seven days beside what is expected now, each freed of its weekday; the last one left out for the day under test.
+
+    Beside what was expected of them then, a new level counted twice while the median was crossing over to it.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(base > 0, sums / base, np.nan)
-    stack = _lagged(ratio, range(1, 8))
+        stack = _lagged(sums / (1 + weekday), range(1, 8)) / np.where(middle_day > 0, middle_day, np.nan).astype(np.float32)
     middle, seen = _median(stack)
     spread, _ = _median(np.abs(stack - middle[None].astype(np.float32)))
     moved = _trusted(middle - 1, 1.6 * (1.4826 * spread) ** 2 / 7)
@@ -135,8 +137,12 @@ def _by_day(values: Floats) -> Floats:
     return np.pad(values, ((0, 0), (0, missing)), constant_values=np.nan).reshape(len(values), -1, DAY)
 
 
-def _dispersion(sums: Floats, expected: Floats, floor: Floats) -> Floats:
-    """Variance over mean of the residuals of the 14 days before each day: by their median, and by their outer tenth."""
+def _dispersion(sums: Floats, expected: Floats, floor: Floats, *, with_tail: bool) -> Floats:
+    """Variance over mean of the residuals of the 14 days before each day: by their median; with_tail: or by their outer tenth.
+
+    Earlier incidents fill the outer tenth and hid later ones of a few hours. Sums of a day need it: a level that has just moved
+    stays among them for two weeks.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         square = np.where(expected > 0, (sums - expected) ** 2 / expected, np.nan)
     days = _by_day(square)
@@ -148,9 +154,9 @@ def _dispersion(sums: Floats, expected: Floats, floor: Floats) -> Floats:
         at = np.arange(len(past))
         middle = 2.2 * ordered[at, np.maximum(seen // 2 - 1, 0)]
         outer = ordered[at, np.maximum((seen * 9) // 10 - 1, 0)] / 2.71
-        out[:, day] = np.where(seen >= 3 * DAY, np.maximum(middle, outer), np.nan)[:, None]
-    spread: Floats = np.maximum(out.reshape(len(out), -1)[:, : sums.shape[1]], floor[:, None])
-    return spread
+        spread = np.maximum(middle, outer) if with_tail else middle
+        out[:, day] = np.where(seen >= 3 * DAY, spread, np.nan)[:, None]
+    return np.asarray(np.maximum(out.reshape(len(out), -1)[:, : sums.shape[1]], floor[:, None]), dtype=np.float64)
 
 
 def _tail(z: Floats) -> Floats:
@@ -184,7 +190,7 @@ def _score(values: Floats, is_count: Bools, alarm: float) -> Scores:
     # Hours are too noisy to tell weekdays apart: they follow the six hours that end with them.
     profiles = {scale: _profile(sums[scale], by_weekday=scale >= 6) for scale in SCALES}
     bases = {scale: profiles[scale][0] * (1 + profiles[24 if scale == 24 else 6][1]) for scale in SCALES}
-    level = _level(sums[24], bases[24])
+    level = _level(sums[24], *profiles[24][:2])
     score, scales = np.full(shape, np.nan), np.zeros(shape, dtype=np.int16)
     bursty = np.zeros(shape, dtype=np.bool_)
     old = np.cumsum(~np.isnan(values), axis=1) > 0
@@ -193,7 +199,7 @@ def _score(values: Floats, is_count: Bools, alarm: float) -> Scores:
     for scale in SCALES:
         seen = profiles[scale][2]
         expected = np.where(seen >= _MIN_DAYS_SEEN, np.maximum(bases[scale] * level, 0), np.nan)
-        dispersion = _dispersion(sums[scale], expected, floor)
+        dispersion = _dispersion(sums[scale], expected, floor, with_tail=scale == DAY)
         z = _stable(sums[scale], dispersion) - _stable(expected, dispersion)
         tail = _tail(z)
         if scale == 1:
