@@ -11,9 +11,9 @@ import pytest
 from analytics_assets.alerts.assets import CHECKS
 from analytics_assets.ledgered import evaluate as evaluate_check
 from analytics_assets.resources import Database
-from analytics_assets_tests.alerts.receiving import receiving
 from analytics_assets_tests.alerts.world import DAY, HOUR, TODAY, add_rule, alerts, evaluate, put_days, put_hours, series
 from analytics_assets_tests.graph.runs import check_results, materialized, run_days, run_hours
+from analytics_assets_tests.webhook_receiver import receiving
 from analytics_assets_tests.woocommerce import Connection, add_organization, order, take_in
 
 ASSET = "performance_alerts"
@@ -71,7 +71,7 @@ def test_from_orders_to_the_webhook_and_back_by_late_orders(
         assert run_hours(instance, noon + 3 * HOUR, noon + 3 * HOUR).success
         assert run_days(instance, START, START, assets=[ASSET]).success
         assert "1 notices delivered in 1 messages" in str(_sensor(instance, "alert_notices").skip_message)
-        assert receiver.told() == [[("acme", "few", "open")]]
+        assert receiver.told("rule") == [[("acme", "few", "open")]]
         assert "0 notices delivered" in str(_sensor(instance, "alert_notices").skip_message)
     assert bolt not in {row[0] for row in alerts(connection, None, "organization_id")}
 

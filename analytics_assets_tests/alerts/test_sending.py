@@ -16,9 +16,10 @@ from analytics_assets.organizations import registry
 from analytics_assets.resources import Database
 from analytics_assets.settings import SettingError
 from analytics_assets.sql import query
-from analytics_assets_tests.alerts.receiving import Mailbox, Receiver, mailbox, receiving
+from analytics_assets_tests.alerts.mailbox import Mailbox, mailbox
 from analytics_assets_tests.alerts.world import DAY, TODAY, add_rule, evaluate, put_hours, series
 from analytics_assets_tests.surface.tls_server import Authority
+from analytics_assets_tests.webhook_receiver import Receiver, receiving
 from analytics_assets_tests.woocommerce import Connection, add_organization
 
 SECRET = "T0SECRETxB0SECRETxPATH"
@@ -63,7 +64,7 @@ def test_alerts_of_a_tick_are_one_message_an_organisation(connection: Connection
     result = _deliver()
     assert (result.delivered, result.messages, result.problems) == (8, 4, {})
     opened = [[(slug, "few", "open"), (slug, "fewer", "open")] for slug in ("acme", "bolt")]
-    assert [sorted(one) for one in receiver.told()] == opened
+    assert [sorted(one) for one in receiver.told("rule")] == opened
     path, body = next((path, body) for path, body in receiver.bodies if "slack" in path)
     assert path == f"/slack/{SECRET}" and body["text"] == "acme: alerts 2 open" and len(body["blocks"]) == 2
     assert ":red_circle: *acme* ALERT: few: orders of woocommerce were 1 in the hour of" in body["blocks"][0]["text"]["text"]
@@ -73,7 +74,7 @@ def test_alerts_of_a_tick_are_one_message_an_organisation(connection: Connection
     assert _deliver(600).delivered == 0
     _tick(connection, ids, 20, 1, 2, 20)
     assert _deliver(600).messages == 4
-    assert [sorted(one)[0] for one in receiver.told()[2:]] == [("acme", "few", "resolved"), ("bolt", "few", "resolved")]
+    assert [sorted(one)[0] for one in receiver.told("rule")[2:]] == [("acme", "few", "resolved"), ("bolt", "few", "resolved")]
 
 
 def test_a_receiver_that_is_away_loses_nothing_and_is_not_stormed(
@@ -95,7 +96,9 @@ def test_a_receiver_that_is_away_loses_nothing_and_is_not_stormed(
     assert not receiver.refusals
     _deliver(90)
     # Of each of the four incidents one word, in one message.
-    assert [sorted(one) for one in receiver.told()] == [[("acme", "few", "resolved")] * 2 + [("acme", "fewer", "resolved")] * 2]
+    assert [sorted(one) for one in receiver.told("rule")] == [
+        [("acme", "few", "resolved")] * 2 + [("acme", "fewer", "resolved")] * 2
+    ]
     assert _deliver(10_000).delivered == 0
     rows = connection.execute("select count(*) as n, count(delivered_at) as done from public.alert_notices").fetchall()
     assert rows[0]["n"] == rows[0]["done"] == 8
@@ -111,7 +114,7 @@ def test_what_is_withdrawn_before_it_was_told_is_not_told(connection: Connection
     _deliver()
     _tick(connection, ids, 20, 20, 20)
     _deliver()
-    assert [[state for *_, state in one] for one in receiver.told()] == [["open"] * 2, ["withdrawn"] * 2]
+    assert [[state for *_, state in one] for one in receiver.told("rule")] == [["open"] * 2, ["withdrawn"] * 2]
 
 
 def test_a_sender_that_dies_sends_once_more_and_one_that_works_beside_it_does_not(
@@ -124,7 +127,7 @@ def test_a_sender_that_dies_sends_once_more_and_one_that_works_beside_it_does_no
     assert len(taken) == 2, "taken, perhaps sent, and never noted"
     assert _deliver(0.5).messages == 1, "by Slack alone: the others are in another's hands"
     assert _deliver(2).messages == 1
-    assert [len(one) for one in receiver.told()] == [2]
+    assert [len(one) for one in receiver.told("rule")] == [2]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +290,6 @@ def test_a_message_that_is_refused_holds_up_no_other_organisation(
     assert _deliver().messages == 0 and not receiver.refusals
     receiver.refusals += [200, 200, 400, 400, 400]
     _deliver(5)
-    assert [one[0][0] for one in receiver.told()] == ["dune", "echo"]
+    assert [one[0][0] for one in receiver.told("rule")] == ["dune", "echo"]
     _deliver(60)
-    assert [one[0][0] for one in receiver.told()] == ["dune", "echo", "acme", "bolt", "core"]
+    assert [one[0][0] for one in receiver.told("rule")] == ["dune", "echo", "acme", "bolt", "core"]

@@ -12,8 +12,8 @@ from analytics_assets.resources import Database
 from analytics_assets.settings import AlertSettings, SettingError
 from analytics_assets.sql import query
 from analytics_assets_tests.command_line import analytics
-from analytics_assets_tests.operations.receiver import Receiver, receiving
 from analytics_assets_tests.sources.live import Connection, Live, live
+from analytics_assets_tests.webhook_receiver import Receiver, receiving
 
 SECRET = "T0SECRETxB0SECRETxPATH"
 
@@ -24,6 +24,10 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         monkeypatch.setenv("ANALYTICS_ALERT_WEBHOOK_URL", f"{found.url}/webhook/{SECRET}?token={SECRET}")
         monkeypatch.setenv("ANALYTICS_ALERT_SLACK_URL", f"{found.url}/slack/{SECRET}")
         yield found
+
+
+def _alerts(receiver: Receiver) -> list[tuple[str, str, str]]:
+    return [alert for call in receiver.told("reason") for alert in call]
 
 
 def _rows(connection: Connection, statement: str) -> list[dict[str, object]]:
@@ -63,25 +67,25 @@ def test_a_source_that_breaks_and_recovers_is_told_once_each(
         broken = ("sandbox-0002", "failing", "open")
         world.fault("html", account="sandbox-0002", vendor="woocommerce")
         for round_ in (1, 2):
-            assert receiver.alerts() == [], "not before the second failure in a row"
+            assert _alerts(receiver) == [], "not before the second failure in a row"
             world.due()
             _sync(world)
             assert [
                 row["failures"] for row in _rows(connection, "select max(failures) as failures from public.data_sources")
             ] == [round_]
             said = _tick(instance)
-        assert "1 alerts opened" in said and receiver.alerts() == [broken]
+        assert "1 alerts opened" in said and _alerts(receiver) == [broken]
         world.due()
         _sync(world)
         _tick(instance)
-        assert receiver.alerts() == [broken], "it goes on: nothing is told anew"
+        assert _alerts(receiver) == [broken], "it goes on: nothing is told anew"
 
         # Another breaks for good: told at once, since nobody tries it again.
         world.fault("revoked", account="sandbox-0001", vendor="meta_ads")
         world.due()
         _sync(world)
         _tick(instance)
-        assert receiver.alerts()[1:] == [("sandbox-0001", "stopped", "open")]
+        assert _alerts(receiver)[1:] == [("sandbox-0001", "stopped", "open")]
         slack = [body for path, body in receiver.bodies if "slack" in path]
         assert "analytics sources authorize --organization sandbox-0001 --type meta_ads" in str(slack[-1]["blocks"])
         assert slack[-1]["text"] == "analytics: 1 alerts opened, 0 resolved"
@@ -91,7 +95,7 @@ def test_a_source_that_breaks_and_recovers_is_told_once_each(
         world.due()
         _sync(world)
         assert "2 resolved" in _tick(instance)
-        assert sorted(receiver.alerts()[2:]) == [("sandbox-0001", "stopped", "resolved"), ("sandbox-0002", "failing", "resolved")]
+        assert sorted(_alerts(receiver)[2:]) == [("sandbox-0001", "stopped", "resolved"), ("sandbox-0002", "failing", "resolved")]
         assert "0 alerts opened, 0 resolved; 0 notices" in _tick(instance)
         assert len(_rows(connection, "select from public.operator_alerts where resolved_at is not null")) == 2
 
@@ -128,7 +132,7 @@ def test_what_cannot_be_told_is_told_later_and_the_address_never(
     receiver.refusals = [503]
     _due(shop)
     assert "2 notices delivered" in _tick(instance)
-    assert receiver.alerts() == [("acme", "late", "open")]
+    assert _alerts(receiver) == [("acme", "late", "open")]
     assert "&lt;shop&gt;" in str(next(body for path, body in receiver.bodies if "slack" in path))
     assert _rows(shop, "select attempts, error from public.operator_notices") == [{"attempts": 5, "error": None}] * 2
     everything = str(_rows(shop, "select to_jsonb(n) from public.operator_notices n")) + caplog.text + "".join(capfd.readouterr())
@@ -146,7 +150,7 @@ def test_a_crash_at_any_point_loses_no_notice(shop: Connection, receiver: Receiv
     # It dies after the claim: nobody has it for a minute, then it is due again.
     assert len(database.rows(query("claim_operator_notices"), {"channel": "webhook", "most": 9})) == 1
     assert deliver(database, settings).delivered == 1, "Slack's alone"
-    assert not receiver.alerts()
+    assert not _alerts(receiver)
     # The source comes right meanwhile: both states are told, in their order.
     shop.execute("update public.data_sources set last_sync_at = now(), next_sync_at = now() + interval '15 minutes'")
     shop.commit()
@@ -154,12 +158,12 @@ def test_a_crash_at_any_point_loses_no_notice(shop: Connection, receiver: Receiv
     assert deliver(database, settings).delivered == 1, "Slack's alone: the webhook's waits for the alert's own notice"
     _due(shop)
     deliver(database, settings)
-    assert receiver.alerts() == [("acme", "late", "open"), ("acme", "late", "resolved")]
+    assert _alerts(receiver) == [("acme", "late", "open"), ("acme", "late", "resolved")]
     # It dies after the answer and before its note: told once more.
     shop.execute("update public.operator_notices set delivered_at = null where state = 'resolved' and channel = 'webhook'")
     _due(shop)
     deliver(database, settings)
-    assert receiver.alerts()[2:] == [("acme", "late", "resolved")]
+    assert _alerts(receiver)[2:] == [("acme", "late", "resolved")]
 
 
 def test_an_outage_of_all_is_some_calls(shop: Connection, receiver: Receiver) -> None:
@@ -175,7 +179,7 @@ def test_an_outage_of_all_is_some_calls(shop: Connection, receiver: Receiver) ->
     changed = database.rows(query("sync_operator_alerts"), {"threshold": 3, "channels": list(settings.channels)})[0]
     assert changed == {"opened": 90, "resolved": 0}
     assert deliver(database, settings).delivered == 180
-    assert len(receiver.bodies) == 6 and len(set(receiver.alerts())) == 90
+    assert len(receiver.bodies) == 6 and len(set(_alerts(receiver))) == 90
     assert max(len(body["blocks"]) for path, body in receiver.bodies if "slack" in path) <= 50
 
 

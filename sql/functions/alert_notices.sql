@@ -12,7 +12,6 @@ $$;
 -- next turn (a minute, doubled with each attempt, at most a quarter of an hour): a sender that dies before it says what came of it
 -- leaves them due again. Of an alert only its newest change is told, and not where the last that was told says the same, or nothing
 -- was told of what is withdrawn: an hour without a receiver ends with what is true then.
-drop function if exists private.claim_alert_notices(text, integer, timestamptz);
 create or replace function private.claim_alert_notices(to_channel text, most integer, at timestamptz)
 returns table (organization_id uuid, alert_id uuid, transition smallint, state text, organization text, rule text, alert_type text,
                channel text, metric text, message text, current_value numeric, threshold_value numeric, threshold_type text,

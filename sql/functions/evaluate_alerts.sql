@@ -5,7 +5,6 @@
 -- what stands, in whatever order days were computed. One that later data denies is withdrawn. Both dates are included. Rows, notices
 -- (one for each of told_by) and ledger change in one transaction; run twice, it changes nothing.
 -- Returns one row an organisation that had work.
-drop function if exists private.evaluate_alerts(uuid[], date, date, uuid, text[]);
 create or replace function private.evaluate_alerts(
     organization_ids uuid[], from_date date, to_date date, run_id uuid, told_by text[])
 returns table (organization_id uuid, days bigint, alerts_opened bigint, alerts_resolved bigint, alerts_withdrawn bigint)

@@ -3,7 +3,6 @@
 -- What a run has open, of which organisations, and how the ledger stood when it was read.
 -- state: changes with every bucket that is marked or closed in the window; a run that finds another one at the end has read
 -- what is no longer true.
-drop function if exists private.insight_ledger_state(uuid[], timestamptz, timestamptz);
 create or replace function private.insight_ledger_state(
     organization_ids uuid[], from_time timestamptz, to_time timestamptz, asset_name text default 'ai_insights')
 returns table (organization_id uuid, state text)
@@ -91,7 +90,6 @@ $$;
 -- judged_from to judged_to and is not found any more is withdrawn; found again, it holds again. Only rows that differ are
 -- written. asset_name: ai_insights for anomalies, by hours; rule_insights for all other types, by days (bucket of an insight: the
 -- day that it belongs to). judged: the organisations that were looked at; of others the buckets are closed and nothing else. A worse severity makes an insight unread, unless it was dismissed.
-drop function if exists private.store_insights(uuid[], timestamptz, timestamptz, timestamptz, timestamptz, jsonb, jsonb, uuid);
 create or replace function private.store_insights(
     organization_ids uuid[], from_time timestamptz, to_time timestamptz, judged_from timestamptz, judged_to timestamptz,
     states jsonb, insights jsonb, run_id uuid default null, asset_name text default 'ai_insights', judged uuid[] default null)

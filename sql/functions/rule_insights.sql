@@ -52,20 +52,15 @@ language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $
     order by g.slug
 $$;
 
--- Goals of calendar months, as they are set with `analytics alerts`, of metrics that can be summed; none where alerts are not installed.
+-- Goals of calendar months, as they are set with `analytics alerts`, of metrics that can be summed.
 create or replace function private.rule_goals(organization_ids uuid[])
 returns table (organization_id uuid, name text, channel text, metric text, unit text, target numeric, created_at timestamptz)
-language plpgsql stable set search_path = '' as $$
-begin
-    if to_regclass('public.alert_rules') is null then
-        return;
-    end if;
-    return query
+language sql stable set search_path = '' as $$
     select r.organization_id, r.name::text, r.channel::text, m.metric, m.unit, r.threshold, r.created_at
     from public.alert_rules r
     join public.metrics m on m.metric = r.metric and m.kind = 'sum'
-    where r.organization_id = any (organization_ids) and r.kind = 'goal' and r.is_active;
-end $$;
+    where r.organization_id = any (organization_ids) and r.kind = 'goal' and r.is_active
+$$;
 
 -- What the rules look at, a row a series: days (int4, from history_from) and values (float8) as bytes, in the same order.
 --   daily:  labels channel, metric; first: value. delivered: up to which day (excluded) the channel's sources have been read

@@ -95,17 +95,12 @@ def test_a_goal_is_told_of_below_a_fifth_and_until_above_a_third() -> None:
 
 
 def test_goals_are_read_from_where_they_are_set(connection: Connection) -> None:
-    """The rule reads alert_rules where there is one: goals of metrics that can be summed, of one channel or of all."""
+    """Goals of alert_rules: of metrics that can be summed, of one channel or of all."""
     acme = add_organization(connection, "acme")
     add_days(connection, acme, "woocommerce", {"net_sales": np.full(DAYS, 100.0)})
     add_days(connection, acme, "events", {"net_sales": np.full(DAYS, 50.0)})
     compute(connection, [acme], DAYS - 60, DAYS - 1)
     assert said(connection, acme) == []
-    connection.execute(
-        "create table if not exists public.alert_rules (organization_id uuid, name varchar(100), channel varchar(50), metric text, grain text,"
-        " kind text, threshold numeric, clear_threshold numeric, is_active boolean default true, created_at timestamptz default now())"
-    )
-    connection.execute("grant select on public.alert_rules to analytics_pipeline")
     connection.execute(
         "insert into public.alert_rules (organization_id, name, channel, metric, grain, kind, threshold, clear_threshold, created_at)"
         " select %s, name, channel, metric, 'day', 'goal', goal, goal, %s from (values ('short', 'all', 'net_sales', 9000), ('one', 'woocommerce',"

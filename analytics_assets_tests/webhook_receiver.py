@@ -1,4 +1,4 @@
-"""A receiver of alerts on the loopback address, which refuses as often as it is told to."""
+"""A receiver of alerts over HTTP on the loopback address, which refuses as often as it is told to."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ class Receiver:
     bodies: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     refusals: list[int] = field(default_factory=list)
 
-    def alerts(self) -> list[tuple[str, str, str]]:
-        """(organization, reason, state) of what came as JSON, in its order."""
+    def told(self, named: str) -> list[list[tuple[str, str, str]]]:
+        """(organization, what ``named`` says, state) of each alert of each call that came as JSON, in their order."""
         return [
-            (one["organization"], one["reason"], one["state"])
+            [(one["organization"], one[named], one["state"]) for one in body["alerts"]]
             for path, body in self.bodies
             if "webhook" in path
-            for one in body["alerts"]
         ]
 
 

@@ -1,11 +1,10 @@
-"""Receivers of alerts on the loopback address: HTTP and SMTP servers that refuse as often as they are told to."""
+"""A mail server on the loopback address that refuses as often as it is told to."""
 
 from __future__ import annotations
 
 import base64
 import email
 import email.policy
-import json
 import socketserver
 import ssl
 import threading
@@ -13,54 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-
-@dataclass
-class Receiver:
-    """bodies: (path, body) of calls that were taken. refusals: statuses of the next answers; 0 closes the connection."""
-
-    url: str = ""
-    bodies: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    refusals: list[int] = field(default_factory=list)
-
-    def told(self) -> list[list[tuple[str, str, str]]]:
-        """(organization, rule, state) of each call that came as JSON, in their order."""
-        return [
-            [(one["organization"], one["rule"], one["state"]) for one in body["alerts"]]
-            for path, body in self.bodies
-            if "webhook" in path
-        ]
-
-
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    """An HTTP receiver in a thread."""
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            status = receiver.refusals.pop(0) if receiver.refusals else 200
-            if not status:
-                self.close_connection = True
-                return
-            if status == 200:
-                receiver.bodies.append((self.path, body))
-            self.send_response(status)
-            if 300 <= status < 400:
-                self.send_header("location", receiver.url + "/elsewhere")
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *arguments: Any) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver.url = f"http://127.0.0.1:{server.server_address[1]}"
-    with _serving(server):
-        yield receiver
 
 
 @dataclass
@@ -157,15 +109,9 @@ def mailbox(context: ssl.SSLContext | None = None, *, implicit: bool = False) ->
     box = Mailbox()
     server = _SmtpServer(box, context, implicit)
     box.port = server.server_address[1]
-    with _serving(server):
-        yield box
-
-
-@contextmanager
-def _serving(server: socketserver.BaseServer) -> Iterator[None]:
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
-        yield
+        yield box
     finally:
         server.shutdown()
         server.server_close()
