@@ -46,7 +46,7 @@ lint: $(STAMP) ## ruff, mypy, squawk, the definitions, the dependencies
 	@DAGSTER_HOME= $(BIN)/dg check defs
 	@$(BIN)/python -m analytics_assets_tests.audit
 
-bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, row-level security, checks, insights, retention, Dagster's storage, beside their peers and limits
+bench: $(STAMP) ## Aggregation, funnels, cohorts, syncing 1,000 organisations, the collector, row-level security, checks, insights and how right they are, retention, Dagster's storage, beside their peers and limits
 	@$(BIN)/python -c 'import duckdb, chdb' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PEERS)
 	@missed=; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one || missed="$$missed $$one"; done; \
 		test -z "$$missed" || { echo "goals missed, or not measured:$$missed"; exit 1; }
