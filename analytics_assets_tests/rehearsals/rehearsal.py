@@ -19,7 +19,7 @@ from analytics_assets_tests.rehearsals.dagster_processes import DagsterProcesses
 from analytics_assets_tests.rehearsals.forked import ForkedProcesses
 from analytics_assets_tests.rehearsals.own_server import OwnServer
 from analytics_assets_tests.rehearsals.plan import Step
-from analytics_assets_tests.rehearsals.result import Result
+from analytics_assets_tests.rehearsals.result import OPEN_BUCKETS, Result
 from analytics_assets_tests.rehearsals.traffic import Traffic
 
 _PATIENCE = 240.0
@@ -102,7 +102,7 @@ class Rehearsal:
     def _pass_time(self, *, is_night: bool, until: datetime | None = None) -> None:
         """What hours do: they are over, and whatever waits for its time is due. (The sensor looks for hours that no tick took within
         the week before the machine's time, and of organisations that were customers by then: for this look alone they were.)"""
-        begin = datetime.combine(self.world.first_day - timedelta(days=1), datetime.min.time(), UTC)
+        begin = datetime.combine(self.world.first_day - timedelta(days=2), datetime.min.time(), UTC)
         hours = {
             "assets": ["orders", "event_tracking", "hourly_aggregates"],
             "start": begin,
@@ -188,7 +188,7 @@ class Rehearsal:
         """Nothing of the rehearsed time waits in the ledger, and no run is under way."""
         if self._open_runs():
             return False
-        open_buckets = self.rows("select count(*) as n from public.partition_ledger where status <> 'done'")[0]["n"]
+        open_buckets = self.rows(OPEN_BUCKETS, {"first": self.world.first_day, "last": self.sandbox.clock.now().date()})
         if open_buckets:
             self.rows(
                 "update public.partition_ledger set next_attempt_at = now() where status <> 'done' and next_attempt_at > now()"

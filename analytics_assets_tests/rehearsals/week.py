@@ -75,7 +75,7 @@ def rehearse(
         base = stack.enter_context(running(sandbox))
         make_home(folder / "dagster")
         kept = {f"ANALYTICS_KEEP_{name}_DAYS": "36500" for name in ("RAW", "HOURLY", "DAILY", "EVENTS", "LOGS", "DAGSTER")}
-        begin = (first_day - timedelta(days=2)).isoformat()
+        begin = (first_day - timedelta(days=4)).isoformat()
         stack.enter_context(
             _environment(
                 {
