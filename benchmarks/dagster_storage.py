@@ -241,7 +241,7 @@ def _live(connection: Connection, settings: Settings, days: int, command: Comman
         _run(
             connection,
             "delete from dagster.job_ticks where type = 'SENSOR' and"
-            " \"timestamp\" < %(at)s::timestamp - case status when 'SKIPPED' then interval '2 days' else interval '14 days' end",
+            " \"timestamp\" < %(at)s::timestamp - case status when 'SKIPPED' then interval '1 day' else interval '14 days' end",
             at=morning.replace(tzinfo=None),
         )
         for table in _TABLES:
