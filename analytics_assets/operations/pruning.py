@@ -13,16 +13,16 @@ from analytics_assets.settings import Settings
 from analytics_assets.sql import query
 
 _EVENTS_AT_ONCE = 50_000
-# A thousand organisations in 64 cells write 117 MB a day, four fifths of it plans and results that the next tick supersedes.
+# A thousand organisations in 64 cells write 117 MB a day, most of it plans and results that the next tick supersedes.
 _SUPERSEDED_DAYS = 1
-_LOG_DAYS = 7
+_LOG_DAYS = 3
 
 
 def prune_dagster(settings: Settings, events_at_once: int = _EVENTS_AT_ONCE, now: datetime | None = None) -> dict[str, int]:
     """Deletes events, ticks, check executions and runs that nothing needs any more, as of ``now``.
 
     Plans and results of partitions that newer ones have superseded go after a day; logs of runs that succeeded, results of
-    assets without partitions and check executions after a week; everything else after ``keep_dagster_days``, which also bounds
+    assets without partitions and check executions after three days; everything else after ``keep_dagster_days``, which also bounds
     both. Stay: the newest event of each kind of every asset and partition (materializations, observations, plans without a result),
     the newest tick of each schedule and sensor, the newest execution of each check, and runs that any event is left of.
     Returns rows deleted by table; empty where Dagster has no tables yet. Each piece commits by itself.

@@ -200,3 +200,11 @@ def test_dagsters_storage_keeps_the_newest_of_every_partition(connection: Connec
         dg.AssetKey("kept"), dg.DagsterEventType.ASSET_MATERIALIZATION
     )
     assert prune_dagster(Settings.load())["event_logs"] == 0
+    # A day later what is superseded leaves, results with their plans, and the log of the run that made it stays.
+    run("a")
+    connection.execute(
+        'update dagster.event_logs set "timestamp" = "timestamp" - interval \'2 days\' where run_id = %s', (young,)
+    )
+    connection.commit()
+    assert prune_dagster(Settings.load())["event_logs"] == 2
+    assert count(connection, "dagster.event_logs where run_id = %s", young) == before - 2
