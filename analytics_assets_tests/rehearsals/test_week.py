@@ -21,11 +21,8 @@ def test_half_a_day_with_everything_that_goes_wrong_ends_as_the_truth() -> None:
         before=before,
         orders_per_day=8,
     )
-    assert not result.differences[:5] and not result.waiting[:5]
-    # Open: a rebuild of orders made 16 of 26 rows of one organisation otherwise, with every figure made of them the same; the
-    # rehearsal itself ends with status 1 where that is so.
-    assert not [one for one in result.wrong if one.table != "orders"][:5]
+    assert not result.differences[:5] and not result.wrong[:5] and not result.waiting[:5]
     assert set(result.kills) == set(KILLS), result.kills
-    assert result.restated and result.late_messages and result.faults.total() > 0
+    assert result.holds and result.restated and result.late_messages and result.faults.total() > 0
     assert min(result.compared.values()) > 50 and len(result.compared) == 5
     assert result.recounted["orders"] and result.recounted["cohort_analysis"] and result.recounted["funnel_analysis"]
