@@ -4,15 +4,16 @@
 -- and its commit swaps all layers at once; readers wait for nothing, and read the old or the new. A roll-back makes it a mere check.
 -- The organisations' other writers wait for their turn; collected events come in all the while.
 
--- Rows of the layers in question, each as its table, key and content; without what says only when a row was written.
+-- Rows of the layers in question, each as its table, key and content; without what says only when a row was written, or which of
+-- several pages with the same version of an order it was taken from.
 create or replace function private.rebuild_rows(
     layers text[], organization_ids uuid[], from_time timestamptz, to_time timestamptz, from_date date, to_date date)
 returns table (table_name text, organization_id uuid, content text)
 language sql stable set search_path = '' set timezone = 'UTC' set jit = off as $$
-    select 'orders', t.organization_id, to_jsonb(t)::text from public.orders t
+    select 'orders', t.organization_id, (to_jsonb(t) - 'fetched_at')::text from public.orders t
     where 'orders' = any (layers) and t.organization_id = any (organization_ids) and t.bucket_at >= from_time and t.bucket_at < to_time
     union all
-    select 'refunds', t.organization_id, to_jsonb(t)::text from public.refunds t
+    select 'refunds', t.organization_id, (to_jsonb(t) - 'fetched_at')::text from public.refunds t
     where 'orders' = any (layers) and t.organization_id = any (organization_ids) and t.bucket_at >= from_time and t.bucket_at < to_time
     union all
     select 'order_sales', t.organization_id, to_jsonb(t)::text from public.order_sales t
