@@ -88,3 +88,12 @@ def test_what_a_server_with_a_clock_ahead_had_put_off_has_its_turn(
         assert world.rows("select private.request_rereads() as n") == [{"n": 8}]
         world.compute()
         assert not world.compare(channels=STORES).differences[:5]
+        # A source that is synced once a month is not taken for one of those.
+        connection.execute(
+            "update public.data_sources set sync_frequency_minutes = 44640, next_sync_at = now() + interval '31 days', reread_due_at = null"
+        )
+        connection.commit()
+        world.rows("select private.release_dead_leases() as n")
+        assert world.rows("select count(*) as n from public.data_sources where next_sync_at > now() + interval '30 days'") == [
+            {"n": 8}
+        ]

@@ -3,10 +3,12 @@
 -- A worker holds a source by a lease, which storing pages prolongs (private.store_source_pages); nobody else syncs it
 -- meanwhile. A lease that has run out belonged to a worker that died.
 
--- Times that lie further ahead than this file ever sets them: written while the server's clock was ahead, which was put right since.
--- (By a year, and nothing was synced for a year.) More than a vendor asks to wait for, and than any source's own frequency.
-create or replace function private.is_too_far(at timestamptz) returns boolean
-language sql stable set search_path = '' as $$ select at > now() + interval '8 days' $$;
+-- Times that lie further ahead than a source is ever put off, its own frequency (up to a month) and a vendor's pause together:
+-- written while the server's clock was ahead, which was put right since. (By a year, and nothing was synced for a year.)
+create or replace function private.is_too_far(at timestamptz, frequency_minutes integer) returns boolean
+language sql stable set search_path = '' as $$
+    select at > now() + interval '1 minute' * frequency_minutes + interval '8 days'
+$$;
 
 -- Longer than any worker holds a source, or over.
 create or replace function private.is_dead_lease(lease_until timestamptz) returns boolean
@@ -43,9 +45,10 @@ begin
     )
     select count(*) into released from freed;
     update public.data_sources s
-    set next_sync_at = case when private.is_too_far(s.next_sync_at) then now() else s.next_sync_at end,
-        reread_due_at = case when private.is_too_far(s.reread_due_at) then now() else s.reread_due_at end
-    where (private.is_too_far(s.next_sync_at) or private.is_too_far(s.reread_due_at)) and s.lease_owner is null;
+    set next_sync_at = case when private.is_too_far(s.next_sync_at, s.sync_frequency_minutes) then now() else s.next_sync_at end,
+        reread_due_at = case when private.is_too_far(s.reread_due_at, s.sync_frequency_minutes) then now() else s.reread_due_at end
+    where s.lease_owner is null
+      and (private.is_too_far(s.next_sync_at, s.sync_frequency_minutes) or private.is_too_far(s.reread_due_at, s.sync_frequency_minutes));
     return released;
 end $$;
 
