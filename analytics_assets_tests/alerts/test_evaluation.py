@@ -62,8 +62,9 @@ def test_hours_without_a_row_are_zero_and_hours_that_are_not_computed_are_nothin
         "alerts_withdrawn": 0,
     }
     assert alerts(connection) == [("resolved", START + HOUR, START + 3 * HOUR, 0)]
-    # An hour that still runs, and one that a live source has not been synced since, say nothing.
-    put_hours(connection, acme, {THIS_HOUR: 0})
+    # An hour that still runs (asked now: since this module was loaded one may have ended), and one that a live source has not been
+    # synced since, say nothing.
+    put_hours(connection, acme, {datetime.now(UTC).replace(minute=0, second=0, microsecond=0): 0})
     assert evaluate(connection, [acme], START)["alerts_opened"] == 0
     connection.execute(
         "insert into public.data_sources (organization_id, source_type, source_name, time_zone, currency, last_sync_at, connection_config)"

@@ -99,7 +99,11 @@ def test_a_late_event_is_computed_by_the_sensors_run(connection: Connection, ins
     assert execute(instance, request).success
     assert hourly(connection, "acme", "events") == {AT: 10}
     (request,) = sensed(instance)
-    assert [key.to_user_string() for key in request.asset_selection or []] == ["daily_aggregates", "cohort_analysis"]
+    assert [key.to_user_string() for key in request.asset_selection or []] == [
+        "daily_aggregates",
+        "cohort_analysis",
+        "rule_insights",
+    ]
     assert execute(instance, request).success
     assert daily(connection, "acme", "users_active") == {DAY.date(): 2}
 
@@ -145,7 +149,7 @@ def test_a_backfill_takes_events_where_there_are_any(connection: Connection) -> 
     acme = add_organization(connection, "acme")
     add_organization(connection, "bolt")
     store(connection, [Message("1", AT, acme, user="u")])
-    days = ["daily_aggregates", "cohort_analysis"]
+    days = ["daily_aggregates", "cohort_analysis", "rule_insights"]
     assert assets_of([get(connection, "acme")]) == ["orders", "event_tracking", "hourly_aggregates", "ai_insights", *days]
     assert assets_of([get(connection, "bolt")]) == ["orders", "hourly_aggregates", "ai_insights", *days]
 

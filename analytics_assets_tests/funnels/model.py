@@ -17,6 +17,12 @@ from psycopg.types.json import Jsonb
 from analytics_assets_tests.woocommerce import Connection
 
 
+def noon_in_berlin(days_ago: int) -> datetime:
+    """Noon of a day of an organisation in Berlin, in UTC. (Counted by UTC's days, tests met one day more from 23:00 UTC on.)"""
+    today = datetime.now(ZoneInfo("Europe/Berlin"))
+    return (today.replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)).astimezone(UTC)
+
+
 @dataclass(frozen=True)
 class Event:
     """An event as event_tracking has it. user: whether the visitor is known."""

@@ -1,7 +1,7 @@
 """`analytics funnels` as an operator meets it, and the grammar of steps."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from analytics_assets.funnels.definitions import (
     step_text,
     window_text,
 )
-from analytics_assets_tests.funnels.model import Event, add_events, compute
+from analytics_assets_tests.funnels.model import Event, add_events, compute, noon_in_berlin
 from analytics_assets_tests.test_cli import done, misused, refused
 from analytics_assets_tests.woocommerce import Connection, add_organization
 
@@ -143,7 +143,7 @@ def test_a_unit_has_a_window_of_its_own() -> None:
 
 def test_funnels(connection: Connection, tmp_path: Path) -> None:
     organization = add_organization(connection, "acme", "Europe/Berlin")
-    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
+    noon = noon_in_berlin(3)
     add_events(
         connection,
         organization,
@@ -180,7 +180,7 @@ def test_funnels(connection: Connection, tmp_path: Path) -> None:
 
     show = ["funnels", "show", "--organization", "acme", "--name", "checkout"]
     assert "no entry from" in done(*show)
-    compute(connection, [organization], noon.date(), datetime.now(UTC).date())
+    compute(connection, [organization], noon.date(), noon_in_berlin(0).date())
     connection.commit()
     lines = done(*show).splitlines()
     assert lines[0] == f"checkout of acme, version 2: {noon:%Y-%m-%d} to {noon:%Y-%m-%d}, 1 days with entries"

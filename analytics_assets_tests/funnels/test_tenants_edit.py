@@ -4,7 +4,7 @@ computed anew."""
 import json
 import threading
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from analytics_assets.database import connect
 from analytics_assets.funnels import registry
 from analytics_assets.funnels.definitions import EVENT_TYPES, FunnelError, check_step, make_funnel
-from analytics_assets_tests.funnels.model import Event, add_events, compute, table
+from analytics_assets_tests.funnels.model import Event, add_events, compute, noon_in_berlin, table
 from analytics_assets_tests.tenancy.callers import rows
 from analytics_assets_tests.woocommerce import Connection, add_organization
 
@@ -34,7 +34,7 @@ def acme(connection: Connection) -> uuid.UUID:
     organization = add_organization(connection, "acme", "Europe/Berlin")
     for user, role in ((OWNER, "owner"), (VIEWER, "viewer")):
         rows(connection, "insert into public.organization_members values (%s, %s, %s)", organization, user, role)
-    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
+    noon = noon_in_berlin(3)
     events = [Event(noon, f"v{number}", name="Product Viewed") for number in range(2)]
     add_events(connection, organization, [*events, Event(noon + timedelta(hours=1), "v0", name="Product Added")])
     connection.commit()
@@ -53,7 +53,7 @@ def run(connection: Connection, organization: uuid.UUID) -> None:
     """Computes all days until today, as the pipeline."""
     with connection.transaction():
         rows(connection, "set local role analytics_pipeline")
-        today = datetime.now(UTC).date()
+        today = noon_in_berlin(0).date()
         compute(connection, [organization], today - timedelta(days=4), today)
 
 
