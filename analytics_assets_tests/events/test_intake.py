@@ -103,17 +103,19 @@ def test_a_commit_that_takes_long(connection: Connection) -> None:
 def test_many_small_requests_share_commits(connection: Connection) -> None:
     """Forty clients at once: far fewer commits than requests."""
     key = make_key(connection)
-    with serving() as base, httpx.Client(timeout=60) as client:
-        caller = Caller(base, key, client)
+    with serving() as base:
         start = threading.Barrier(40)
 
         def send(number: int) -> int:
-            start.wait(20)
-            return sum(caller.post("/v1/page", dict(PAGE, messageId=f"m-{number}-{n}")).status_code == 200 for n in range(5))
+            # Of a pool that they share one now and then closed a connection that another had just taken.
+            with httpx.Client(timeout=60) as client:
+                caller = Caller(base, key, client)
+                start.wait(60)
+                return sum(caller.post("/v1/page", dict(PAGE, messageId=f"m-{number}-{n}")).status_code == 200 for n in range(5))
 
         with ThreadPoolExecutor(40) as clients:
             assert sum(clients.map(send, range(40))) == 200
-        metrics = client.get(f"{base}/metrics").text
+        metrics = httpx.get(f"{base}/metrics").text
         commits = next(
             float(line.split()[1]) for line in metrics.splitlines() if line.startswith("analytics_collector_commit_seconds_count")
         )
