@@ -11,7 +11,7 @@ import typer
 from analytics_assets.alerts import registry
 from analytics_assets.alerts.receivers import Receivers
 from analytics_assets.alerts.rules import RuleError, limit_text, make_rule, quiet_text
-from analytics_assets.commands.console import fail, out, print_table
+from analytics_assets.commands.console import fail, print_table, say
 from analytics_assets.database import connect
 from analytics_assets.organizations.registry import OrganizationError
 
@@ -30,10 +30,6 @@ def _told() -> Iterator[None]:
         fail(str(error))
     except RuleError as error:
         fail(str(error), 2)
-
-
-def _say(line: str) -> None:
-    out.print(line, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -77,10 +73,10 @@ def add(
         )  # fmt: skip
         added = registry.store(connection, organization, rule)
         row = next(row for row in registry.listed(connection, organization) if row["name"] == rule.name)
-    _say(f"rule {rule.name!r} of {organization} {'added' if added else 'is there already'}")
-    _say(f"  {rule.metric} of {rule.channel} by {rule.grain}: {limit_text(row)}, clears at {_number(row['clear_threshold'])}")
+    say(f"rule {rule.name!r} of {organization} {'added' if added else 'is there already'}")
+    say(f"  {rule.metric} of {rule.channel} by {rule.grain}: {limit_text(row)}, clears at {_number(row['clear_threshold'])}")
     if not Receivers.load().channels:
-        _say("nobody is told yet: set ANALYTICS_ALERT_WEBHOOK_URL, ANALYTICS_ALERT_SLACK_URL or ANALYTICS_ALERT_EMAIL_TO")
+        say("nobody is told yet: set ANALYTICS_ALERT_WEBHOOK_URL, ANALYTICS_ALERT_SLACK_URL or ANALYTICS_ALERT_EMAIL_TO")
 
 
 def _number(value: Any) -> str:
@@ -93,7 +89,7 @@ def list_(organization: Annotated[str | None, typer.Option(help="Only this organ
     with connect() as connection, _told():
         rows = registry.listed(connection, organization)
     if not rows:
-        _say(f"no rules yet: {_EXAMPLE}")
+        say(f"no rules yet: {_EXAMPLE}")
         return
     print_table(
         f"{len(rows)} rules",
@@ -127,7 +123,7 @@ def remove(organization: OrganizationOption, name: NameOption) -> None:
         ended = registry.remove(connection, organization, name)
     if ended is None:
         fail(f"no rule {name!r} of {organization}; see `analytics alerts list --organization {organization}`")
-    _say(f"rule {name!r} of {organization} removed" + (f"; {ended} active alert ended" if ended else ""))
+    say(f"rule {name!r} of {organization} removed" + (f"; {ended} active alert ended" if ended else ""))
 
 
 @app.command()
@@ -140,7 +136,7 @@ def show(
     with connect() as connection, _told():
         rows = registry.shown(connection, organization, everything=everything, most=most)
     if not rows:
-        _say(f"no alert of {organization}{'' if everything else ' is active'}")
+        say(f"no alert of {organization}{'' if everything else ' is active'}")
         return
     print_table(
         f"{sum(row['is_active'] for row in rows)} active alerts of {organization} ({rows[0]['time_zone']})",

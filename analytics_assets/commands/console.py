@@ -26,6 +26,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def say(line: str) -> None:
+    """One line as it stands: brackets are no markup, and a narrow terminal breaks it nowhere of its own."""
+    out.print(line, markup=False, soft_wrap=True)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
     """A table; columns named in ``right`` hold numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)

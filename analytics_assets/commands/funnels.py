@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from analytics_assets.commands.console import fail, out, print_table
+from analytics_assets.commands.console import fail, out, print_table, say
 from analytics_assets.database import connect
 from analytics_assets.funnels import registry
 from analytics_assets.funnels.definitions import FunnelError, make_funnel, read_funnel, step_text, window_text
@@ -75,20 +75,16 @@ def add(
         "restored": f"counted again, as version {stored.version}",
         "unchanged": f"is there already, as version {stored.version}",
     }[stored.change]
-    _say(f"funnel {funnel.name!r} of {organization} {told}")
+    say(f"funnel {funnel.name!r} of {organization} {told}")
     for number, one in enumerate(funnel.steps, 1):
-        _say(f"  {number}. {step_text(one)}")
-    _say(f"  per {funnel.unit}, within {window_text(funnel.window)} of the entry")
+        say(f"  {number}. {step_text(one)}")
+    say(f"  per {funnel.unit}, within {window_text(funnel.window)} of the entry")
     if stored.marked:
-        _say(
+        say(
             f"{stored.marked} days from {stored.first_day} on will be computed by the sensor stale_partitions. At once, and before "
             f"the first daily partition: analytics backfill --organization {organization} --from {stored.first_day} "
             f"--to {datetime.now(UTC).date() + timedelta(days=1)} --assets funnel_analysis"
         )
-
-
-def _say(line: str) -> None:
-    out.print(line, markup=False, soft_wrap=True)
 
 
 @app.command("list")
@@ -97,7 +93,7 @@ def list_(organization: Annotated[str | None, typer.Option(help="Only this organ
     with connect() as connection, _told():
         rows = registry.listed(connection, organization)
     if not rows:
-        _say(f"no funnels yet: {_EXAMPLE}")
+        say(f"no funnels yet: {_EXAMPLE}")
         return
     print_table(
         f"{len(rows)} funnels",
@@ -158,7 +154,7 @@ def show(
     if not rows:
         if name not in known:
             fail(f"no funnel {name!r} of {organization}; see `analytics funnels list --organization {organization}`")
-        _say(f"funnel {name!r} of {organization}: no entry from {start} to {end - timedelta(days=1)} is computed")
+        say(f"funnel {name!r} of {organization}: no entry from {start} to {end - timedelta(days=1)} is computed")
         return
     for version in sorted({row["version"] for row in rows}, reverse=True):
         _show_version(name, organization, version, [row for row in rows if row["version"] == version])
@@ -169,7 +165,7 @@ def _show_version(name: str, organization: str, version: int, rows: list[dict[st
     open_days = rows[0]["open_days"]
     first, last = _span(rows)
     note = f", {open_days} of them not final yet" if open_days else ""
-    _say(f"{name} of {organization}, version {version}: {first} to {last}, {days} days with entries{note}")
+    say(f"{name} of {organization}, version {version}: {first} to {last}, {days} days with entries{note}")
     width = min(30, max(len(row["step_name"]) for row in rows))
     for row in rows:
         share = row["visitors"] / entries if entries else 0.0
@@ -194,4 +190,4 @@ def remove(organization: OrganizationOption, name: NameOption) -> None:
         marked = registry.remove(connection, organization, name)
     if marked is None:
         fail(f"no funnel {name!r} of {organization}; see `analytics funnels list --organization {organization}`")
-    _say(f"funnel {name!r} of {organization} removed; {marked} days lose its rows when they are computed next")
+    say(f"funnel {name!r} of {organization} removed; {marked} days lose its rows when they are computed next")

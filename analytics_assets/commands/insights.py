@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.text import Text
 
-from analytics_assets.commands.console import fail, out
+from analytics_assets.commands.console import fail, out, say
 from analytics_assets.database import connect
 from analytics_assets.organizations.registry import OrganizationError
 from analytics_assets.organizations.registry import get as get_organization
@@ -44,9 +44,9 @@ def insights_command(
         ).fetchall()
     if not rows:
         more = "" if everything else "; --all shows what was read, dismissed, or is over"
-        _say(f"nothing departs from the usual course of {organization}{more}")
+        say(f"nothing departs from the usual course of {organization}{more}")
         return
-    _say(f"{len(rows)} insights of {organization}" + (f", the first {_MOST}" if len(rows) == _MOST else ""))
+    say(f"{len(rows)} insights of {organization}" + (f", the first {_MOST}" if len(rows) == _MOST else ""))
     for row in rows:
         _show(row, ZoneInfo(found.time_zone))
 
@@ -63,7 +63,7 @@ def _answer(connection: Any, slug: str, organization_id: Any, prefix: str, *, di
     row = connection.execute(
         query("answer_insight"), {"organization_id": organization_id, "id": ids[0]["id"], "dismissed": dismissed}
     ).fetchone()
-    _say(f"{'dismissed' if dismissed else 'read'}: {row['title']}")
+    say(f"{'dismissed' if dismissed else 'read'}: {row['title']}")
 
 
 def _show(row: dict[str, Any], zone: ZoneInfo) -> None:
@@ -79,14 +79,10 @@ def _show(row: dict[str, Any], zone: ZoneInfo) -> None:
         ),
         soft_wrap=True,
     )
-    _say(f"         {when}{state}, confidence {row['confidence_score']}")
+    say(f"         {when}{state}, confidence {row['confidence_score']}")
     # A model's words stand before the template's, which they are made of.
     if row["narrative"]:
-        _say(f"         {row['narrative']} (worded by a language model)")
-    _say(f"         {row['description']}")
+        say(f"         {row['narrative']} (worded by a language model)")
+    say(f"         {row['description']}")
     for advice in row["recommendations"]:
-        _say(f"         - {advice}")
-
-
-def _say(line: str) -> None:
-    out.print(line, markup=False, soft_wrap=True)
+        say(f"         - {advice}")

@@ -95,11 +95,7 @@ def _began(evidence: Evidence, one: Cohort, place: int) -> int:
 def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
     lead = hit.entries[0]
     one = evidence.cohorts[int(tests.row[lead])]
-    part, whole, base_part, base_whole = (
-        float(tests.figures[name][lead]) for name in ("part", "whole", "base_part", "base_whole")
-    )
-    rate, base = part / whole, base_part / base_whole
-    change = 100 * (rate / base - 1)
+    shares = tests.shares(lead)
     place = int(tests.figures["began"][lead])
     began, earliest, latest = (_began(evidence, one, at) for at in (place, place - COHORTS, place - 1))
     who, did = _WHO[one.kind]
@@ -109,12 +105,12 @@ def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
     before = {"from": str(evidence.start + timedelta(days=earliest)), "to": str(evidence.start + timedelta(days=latest))}
     ages = sorted(evidence.cohorts[int(tests.row[entry])].age for entry in hit.entries)
     return Told(
-        title=f"Those {who} in the {one.period} of {told_day(evidence, began)}: {abs(change):.0f} % {'more' if hit.up else 'fewer'} {did}",
+        title=f"Those {who} in the {one.period} of {told_day(evidence, began)}: {abs(shares.change):.0f} % {'more' if hit.up else 'fewer'} {did}",
         sentences=[
-            f"Of the {number(whole)} {who} in the {one.period} from {told_day(evidence, began)} on "
-            f"({evidence.organizations[hit.organization].time_zone}), {number(part)} {did} in {one.period} {one.age} after it: "
-            f"{100 * rate:.1f} %, {abs(change):.0f} % {'above' if hit.up else 'below'} the {100 * base:.1f} % of the {COHORTS} cohorts before "
-            f"at the same age ({number(base_part)} of {number(base_whole)}).",
+            f"Of the {number(shares.whole)} {who} in the {one.period} from {told_day(evidence, began)} on "
+            f"({evidence.organizations[hit.organization].time_zone}), {number(shares.part)} {did} in {one.period} {one.age} after it: "
+            f"{100 * shares.rate:.1f} %, {abs(shares.change):.0f} % {'above' if hit.up else 'below'} the {100 * shares.base:.1f} % of the {COHORTS} cohorts before "
+            f"at the same age ({number(shares.base_part)} of {number(shares.base_whole)}).",
         ]
         + ([f"So it is in {one.period}s {', '.join(str(age) for age in ages)} after the first."] if len(ages) > 1 else []),
         advice=[
@@ -125,10 +121,10 @@ def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
         first=first,
         last=hit.day,
         counts=[
-            {**label, "column": "active_users", "value": part, **newest},
-            {**label, "column": "cohort_size", "value": whole, **newest},
-            {**label, "column": "active_users", "value": base_part, **before},
-            {**label, "column": "cohort_size", "value": base_whole, **before},
+            {**label, "column": "active_users", "value": shares.part, **newest},
+            {**label, "column": "cohort_size", "value": shares.whole, **newest},
+            {**label, "column": "active_users", "value": shares.base_part, **before},
+            {**label, "column": "cohort_size", "value": shares.base_whole, **before},
         ],
         figures={
             "cohort_type": one.kind,
@@ -136,9 +132,9 @@ def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
             "cohort_date": newest["from"],
             "age": one.age,
             "ages": ages,
-            "rate": round(rate, 6),
-            "expected_rate": round(base, 6),
-            "change_percent": round(change, 1),
+            "rate": round(shares.rate, 6),
+            "expected_rate": round(shares.base, 6),
+            "change_percent": round(shares.change, 1),
             "baseline_cohorts": COHORTS,
         },
     )

@@ -46,22 +46,18 @@ def _test(evidence: Evidence) -> Tests:
 def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
     lead = hit.entries[0]
     one = evidence.steps[int(tests.row[lead])]
-    part, whole, base_part, base_whole = (
-        float(tests.figures[name][lead]) for name in ("part", "whole", "base_part", "base_whole")
-    )
-    rate, base = part / whole, base_part / base_whole
-    change = 100 * (rate / base - 1)
-    missing = whole * base - part
+    shares = tests.shares(lead)
+    missing = shares.whole * shares.base - shares.part
     zone = evidence.organizations[hit.organization].time_zone
     first = hit.day - DAYS
     label = {"source": "funnel", "funnel": one.funnel, "step": one.order}
     before, today = dated(evidence, first, hit.day - 1), dated(evidence, hit.day, hit.day)
     return Told(
-        title=f"Funnel {one.funnel}: {abs(change):.0f} % fewer go on from {one.name} to {one.following}",
+        title=f"Funnel {one.funnel}: {abs(shares.change):.0f} % fewer go on from {one.name} to {one.following}",
         sentences=[
-            f"Of the {number(whole)} who reached {one.name} of the funnel {one.funnel} on {told_day(evidence, hit.day)} ({zone}), "
-            f"{number(part)} went on to {one.following}: {100 * rate:.1f} %, {abs(change):.0f} % below the {100 * base:.1f} % of the "
-            f"{DAYS} days before ({number(base_part)} of {number(base_whole)}).",
+            f"Of the {number(shares.whole)} who reached {one.name} of the funnel {one.funnel} on {told_day(evidence, hit.day)} ({zone}), "
+            f"{number(shares.part)} went on to {one.following}: {100 * shares.rate:.1f} %, {abs(shares.change):.0f} % below the {100 * shares.base:.1f} % of the "
+            f"{DAYS} days before ({number(shares.base_part)} of {number(shares.base_whole)}).",
             f"At the usual rate {missing:,.0f} more would have gone on.",
         ],
         advice=[
@@ -71,18 +67,18 @@ def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
         first=hit.day,
         last=hit.day,
         counts=[
-            {**label, "column": "conversions", "value": part, **today},
-            {**label, "column": "visitors", "value": whole, **today},
-            {**label, "column": "conversions", "value": base_part, **before},
-            {**label, "column": "visitors", "value": base_whole, **before},
+            {**label, "column": "conversions", "value": shares.part, **today},
+            {**label, "column": "visitors", "value": shares.whole, **today},
+            {**label, "column": "conversions", "value": shares.base_part, **before},
+            {**label, "column": "visitors", "value": shares.base_whole, **before},
         ],
         figures={
             "funnel": one.funnel,
             "step": one.order,
             "step_name": one.name,
-            "rate": round(rate, 6),
-            "expected_rate": round(base, 6),
-            "change_percent": round(change, 1),
+            "rate": round(shares.rate, 6),
+            "expected_rate": round(shares.base, 6),
+            "change_percent": round(shares.change, 1),
             "missing": round(missing, 1),
             "baseline_days": DAYS,
         },

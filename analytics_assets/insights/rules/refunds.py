@@ -61,26 +61,22 @@ def _test(evidence: Evidence) -> Tests:
 def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
     lead = hit.entries[0]
     one = evidence.daily[int(tests.figures["row"][lead])]
-    part, whole, base_part, base_whole = (
-        float(tests.figures[name][lead]) for name in ("part", "whole", "base_part", "base_whole")
-    )
-    rate, base = part / whole, base_part / base_whole
-    change = 100 * (rate / base - 1)
+    shares = tests.shares(lead)
     organization = evidence.organizations[hit.organization]
     channel = channel_name(one.channel)
     money = float(tests.figures["money"][lead]) if tests.figures["has_money"][lead] else None
-    stake = None if money is None or np.isnan(money) else money * (1 - base / rate)
+    stake = None if money is None or np.isnan(money) else money * (1 - shares.base / shares.rate)
     first = hit.day - WEEK + 1
     week, before = dated(evidence, first, hit.day), dated(evidence, first - WEEKS * WEEK, first - 1)
     sentences = [
         f"From {told_day(evidence, first)} to {told_day(evidence, hit.day)} ({organization.time_zone}) {channel} gave back "
-        f"{number(part)} times on {number(whole)} orders: {100 * rate:.1f} in a hundred, {change:.0f} % above the {100 * base:.1f} of the "
-        f"{WEEKS} weeks before ({number(base_part)} on {number(base_whole)}).",
+        f"{number(shares.part)} times on {number(shares.whole)} orders: {100 * shares.rate:.1f} in a hundred, {shares.change:.0f} % above the {100 * shares.base:.1f} of the "
+        f"{WEEKS} weeks before ({number(shares.base_part)} on {number(shares.base_whole)}).",
     ]
     counts = [
         {"source": "daily", "channel": one.channel, "metric": metric, "value": round(value, 4), **days}
         for metric, value, days in (
-            ("refunds_count", part, week), ("orders", whole, week), ("refunds_count", base_part, before), ("orders", base_whole, before),
+            ("refunds_count", shares.part, week), ("orders", shares.whole, week), ("refunds_count", shares.base_part, before), ("orders", shares.base_whole, before),
         )
     ]  # fmt: skip
     if stake is not None and money is not None:
@@ -89,7 +85,7 @@ def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
         )
         counts.append({"source": "daily", "channel": one.channel, "metric": "refunds_amount", "value": round(money, 4), **week})
     return Told(
-        title=f"Refunds of {channel}: {change:.0f} % more for each order than usual",
+        title=f"Refunds of {channel}: {shares.change:.0f} % more for each order than usual",
         sentences=sentences,
         advice=[
             f"List the refunds of these days in {channel} by product and reason: one batch, size or delivery often stands behind them.",
@@ -101,9 +97,9 @@ def _tell(evidence: Evidence, tests: Tests, hit: Hit) -> Told:
         figures={
             "channel": one.channel,
             "metric": "refunds_count",
-            "rate": round(rate, 6),
-            "expected_rate": round(base, 6),
-            "change_percent": round(change, 1),
+            "rate": round(shares.rate, 6),
+            "expected_rate": round(shares.base, 6),
+            "change_percent": round(shares.change, 1),
             "baseline_weeks": WEEKS,
         },
         stake=stake,

@@ -21,6 +21,31 @@ _EACH_DISMISSAL = 1.25
 _MOST_DISMISSALS = 3
 
 
+@dataclass(frozen=True)
+class Shares:
+    """A share beside the one that it is compared with: part of whole, base_part of base_whole."""
+
+    part: float
+    whole: float
+    base_part: float
+    base_whole: float
+
+    @property
+    def rate(self) -> float:
+        """The share."""
+        return self.part / self.whole
+
+    @property
+    def base(self) -> float:
+        """The one that it is compared with."""
+        return self.base_part / self.base_whole
+
+    @property
+    def change(self) -> float:
+        """By how many percent it differs."""
+        return 100 * (self.rate / self.base - 1)
+
+
 @dataclass
 class Tests:
     """Flat: one entry a series and day on which it was tested.
@@ -53,6 +78,10 @@ class Tests:
         at = np.broadcast_to(day, tested.shape)[row, column]
         chosen = {name: values[row, column] for name, values in figures.items()}
         return Tests(row, owner[row], at, p[row, column], effect[row, column], np.nan_to_num(size[row, column]), chosen)
+
+    def shares(self, entry: int) -> Shares:
+        """What an entry compared, of a rule that compares shares: its figures part, whole, base_part, base_whole."""
+        return Shares(*(float(self.figures[name][entry]) for name in ("part", "whole", "base_part", "base_whole")))
 
     @staticmethod
     def joined(parts: Sequence[Tests]) -> Tests:
